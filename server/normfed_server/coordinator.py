@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from normfed_common.algorithms.sharing import check_study
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation import digests, private, seeds
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.foundation.errors import DamagedError, RunError
+from normfed_common.foundation.errors import DamagedError, NormfedError, RunError
 from normfed_common.foundation.files import write_json
 from normfed_common.foundation.registry import recorded
 from normfed_common.learning.phase import averaged_rounds
@@ -57,6 +58,7 @@ from normfed_server.results import layout
 from normfed_server.results import metrics as results
 from normfed_server.results.cohort_warnings import warnings
 from normfed_server.runs.folder import ARMS, INITIAL, begun, counts_only
+from normfed_server.sites.asking import Interrupted
 from normfed_server.sites.letterhead import Letterhead
 from normfed_server.sites.participants import Participants
 from normfed_server.sites.roster import Roster
@@ -95,6 +97,16 @@ class Coordinator:
         StudyError, DatasetError
             If no site can train or none can test.
         """
+        try:
+            self._whole()
+        except (Exception, KeyboardInterrupt) as error:
+            final = isinstance(error, NormfedError) and not isinstance(error, Interrupted)
+            if final or not self.participants.deployed:  # a server goes on with what was interrupted or has crashed
+                with contextlib.suppress(OSError):  # of a full disk, which may be the error
+                    self.events.say(Failed(arm=FEDERATED, why=str(error) or "It was stopped."))
+            raise
+
+    def _whole(self) -> None:
         roster = self.participants.gathered(self.asker, self.letterhead, _Telling(self.events))
         try:
             (self._count if counts_only(self.folder) else self._run)(roster)

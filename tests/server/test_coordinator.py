@@ -18,6 +18,8 @@ from normfed_common.wire.answers import Answer, Described
 from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_common.wire.messages import answer
 from normfed_server.coordinator import Coordinator
+from normfed_server.events.kinds import Failed
+from normfed_server.runs.following import Tail
 from normfed_server.sites.asking import Interrupted
 from normfed_server.sites.participants import Admitted, Simulated
 from normfed_simulation.engines.local import identify
@@ -63,6 +65,9 @@ def test_where_nobody_can_test_it_is_said_whose_minimum_is_not_reached(
     with pytest.raises(DatasetError, match=r"No site can test: .*Too few: fewer than ") as caught:
         Coordinator(grid, tmp_path, participants).run()
     assert str(caught.value).endswith(smallest)
+    *_, last = Tail(tmp_path / "events.jsonl").new()
+    assert isinstance(last, Failed)  # so that whoever follows the run knows that it ended
+    assert (last.arm, last.why) == ("federated", str(caught.value))
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from normfed_client.scoring.file_names import without_folders
 from normfed_client.scoring.rows import SCORED, PersonScore
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_json, write_text
@@ -52,7 +53,7 @@ COLUMNS = {
         "Description": "Whether there are maps.",
         "Levels": {"scored": "there are", "failed": "there are none: see reason"},
     },
-    "reason": {"Description": "Why somebody was not scored."},
+    "reason": {"Description": "Why somebody was not scored; files by their names, without their folders."},
     "brain": {
         "Description": "Where the brain mask is from: given; template, through the registration; or what found it."
     },
@@ -191,7 +192,8 @@ class Derivatives:
 
 
 def _said(row: PersonScore) -> dict[str, str]:
-    values: dict[str, object] = vars(row) | {"sources": ", ".join(row.sources), "reason": " ".join(row.reason.split())}
+    reason = without_folders(" ".join(row.reason.split()))  # the dataset is there to be shared, the machine is not
+    values: dict[str, object] = vars(row) | {"sources": ", ".join(row.sources), "reason": reason}
     return {name: _text(values[name]) for name in COLUMNS}
 
 

@@ -6,6 +6,7 @@ names the person (``patient 7_T1w.nii.gz``), and what stands before ``desc-brain
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ SCAN = re.compile(
     rf"|(?:model-[A-Za-z0-9]+_)?param-(?P<map>FA|MD|fa|md)_{MAP})$"
 )
 MASK = re.compile(rf"^(?P<stem>.*?){SPACE}(?:^|_)desc-brain_mask$")
+PATH_BEGINS = re.compile(r"(?:^|(?<=[\s'\"(:=]))[^\s'\"()]")
+FOLDERS = re.compile(r"^(?:[^\s/]+/)+")
+GONE = re.compile(r"(?<![\w.])/(?:[^\s/]+/)+(?=[^\s/])")  # folders that are not there any more
 NOBODY = "unnamed"  # whose label no letter or digit of the name makes
 
 
@@ -95,3 +99,17 @@ def _other(stem: str) -> FileName | None:
     if scan is not None:
         return FileName(scan["stem"], None, scan["modality"] or scan["map"].upper(), entities)
     return None if mask is None else FileName(mask["stem"], None, None, entities)
+
+
+def without_folders(text: str) -> str:
+    """A sentence with the names of its files alone, so that it can be shared: whatever is a folder on this machine is
+    taken off the front of a path, and so is the front of an absolute path that is not there."""
+    at = 0
+    while (start := PATH_BEGINS.search(text, at)) is not None:
+        at = start.start()
+        slashes = [found.start() for found in re.finditer("/", text[at:])]
+        folders = [end for end in slashes if end and os.path.isdir(text[at : at + end])]
+        if folders:
+            text = text[:at] + FOLDERS.sub("", text[at + max(folders) + 1 :])
+        at += 1
+    return GONE.sub("", text)

@@ -191,7 +191,7 @@ class StageDone(RunEvent):
 
 
 class Failed(RunEvent):
-    """A model could not be trained to the end."""
+    """A model could not be trained to the end; the federated one: the run ended, and may be resumed."""
 
     event: Literal["failed"] = "failed"
     arm: str

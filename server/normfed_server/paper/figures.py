@@ -12,11 +12,12 @@ from normfed_common.algorithms.arms import FEDERATED
 from normfed_server.paper import choice, comparing, drawn_curves, places, style, training
 from normfed_server.results.curves import Curves, curves
 from normfed_server.results.layout import RunResults
+from normfed_server.results.paper_names import remove_stale
 from normfed_server.runs.folder import FIGURES
 
 
 def write_figures(run: Path, results: RunResults) -> list[Path]:
-    """Draw whatever the run has; returns the paths.
+    """Draw whatever the run has, in the place of what is there; returns the paths.
 
     Raises
     ------
@@ -24,7 +25,9 @@ def write_figures(run: Path, results: RunResults) -> list[Path]:
         If a model's figures are damaged.
     """
     with style.drawing():
-        return [path for name, draw in drawn(run, results) for path in _saved(draw(), run / FIGURES, name)]
+        found = [path for name, draw in drawn(run, results) for path in _saved(draw(), run / FIGURES, name)]
+    remove_stale(run / FIGURES, FIGURES, found)
+    return found
 
 
 def drawn(run: Path, results: RunResults) -> Iterator[tuple[str, Callable[[], Figure | None]]]:

@@ -14,6 +14,7 @@ from normfed_server.paper import tables_of_results as of
 from normfed_server.paper.latex import Table, source
 from normfed_server.results import frames
 from normfed_server.results.layout import RunResults
+from normfed_server.results.paper_names import remove_stale
 from normfed_server.runs.folder import TABLES, Run
 
 if TYPE_CHECKING:
@@ -33,12 +34,14 @@ FRAMES: Mapping[str, Callable[[RunResults], pandas.DataFrame]] = {
 
 
 def write_tables(run: Run, results: RunResults) -> list[Path]:
-    """Write whatever the run has into its folder tables/; returns the paths."""
+    """Write whatever the run has into its folder tables/, in the place of what is there; returns the paths."""
     folder, found = run.folder / TABLES, []
     for name, frame in FRAMES.items():
         if not (rows := frame(results)).empty:
             found.append(write_csv(folder, name, rows))
-    return [*found, *(write_latex(folder, table) for table in tables(run, results))]
+    found += [write_latex(folder, table) for table in tables(run, results)]
+    remove_stale(folder, TABLES, found)
+    return found
 
 
 def write_csv(folder: Path, name: str, frame: pandas.DataFrame) -> Path:

@@ -15,22 +15,25 @@ logger = logging.getLogger(__name__)
 def write_paper(run: Run) -> list[Path]:
     """Write tables/ and figures/ of a finished run; returns the paths.
 
-    Nothing is of a single person: it is made of metrics.json and of the counts behind it.
+    They are made of metrics.json and of the counts behind it, which name nobody; a site or a kind of lesion with one
+    patient has that patient's figures.
     """
     from normfed_server.paper.figures import write_figures  # pandas and matplotlib
     from normfed_server.paper.tables import write_tables
 
     results = layout.read(run.folder)
     return [
-        *attempted("tables", lambda: write_tables(run, results)),
-        *attempted("figures", lambda: write_figures(run.folder, results)),
+        *attempted(run, "tables", lambda: write_tables(run, results)),
+        *attempted(run, "figures", lambda: write_figures(run.folder, results)),
     ]
 
 
-def attempted(what: str, write: Callable[[], list[Path]]) -> list[Path]:
+def attempted(run: Run, what: str, write: Callable[[], list[Path]]) -> list[Path]:
     """What was written; where that fails, a warning in the log says why, and nothing was."""
     try:
         return write()
     except Exception as error:  # noqa: BLE001  (figures of the run are there all the same)
-        logger.warning("no %s: %s: %s. Make them again: normfed report RUN", what, type(error).__name__, error)
+        logger.warning(
+            "no %s: %s: %s. Make them again: normfed report %s", what, type(error).__name__, error, run.folder
+        )
         return []

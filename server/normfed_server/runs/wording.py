@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from normfed_common.algorithms.arms import FEDERATED
 from normfed_server.events import kinds
 from normfed_server.events.kinds import Event, RoundDone
 
@@ -48,7 +49,7 @@ def worded(event: Event) -> Iterator[tuple[Mark, str]]:
             yield "look", f"{event.arm} {where}, {event.site} {event.outcome}: {event.why}"
         case kinds.Joined():
             yield "look", f"{event.arm}: {event.site} joins from round {event.round} on"
-        case kinds.Failed():
+        case kinds.Failed() if event.arm != FEDERATED:  # else the run ended, which whoever shows it says itself
             yield "bad", f"{event.arm} could not be trained to the end. {event.why}"
         case kinds.Damaged():
             where = f"{event.arm}: {event.file}"

@@ -41,6 +41,7 @@ from normfed_server.state.ledger import Ledger
 
 HOME_VARIABLE = "NORMFED_SERVER_HOME"
 DEFAULT = Path("normfed-server")
+LEDGER = "runs.sqlite"
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
 HostName = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)$", max_length=253)]
@@ -125,7 +126,7 @@ class ServerHome:
     @property
     def ledger(self) -> Ledger:
         """Of the server's runs."""
-        return Ledger(self.folder / "runs.sqlite")
+        return Ledger(self.folder / LEDGER)
 
     @property
     def local_address(self) -> str:

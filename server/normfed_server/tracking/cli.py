@@ -25,19 +25,14 @@ def export(
     from normfed_server.tracking import passing
 
     opened = reopen(run)
-    makers = passing.trackers(run.resolve().name, mlflow, tensorboard, wandb_offline)
+    asked = passing.asked_for(run.resolve().name, mlflow, tensorboard, wandb_offline)
     passing.check(opened, patients=patients, follow=follow)
-    tracker = passing.Together(passing.opened(makers))
+    pass_on = passing.follow if follow else passing.pass_on
     try:
-        if follow:
-            passing.follow(opened, tracker, patients=patients)
-        else:
-            passing.pass_on(opened, tracker, patients=patients)
+        with passing.Together(asked) as trackers:
+            pass_on(opened, trackers, patients=patients)
     except KeyboardInterrupt:
         typer.echo("Stopped. What was told until now is there.", err=True)
         raise typer.Exit(130) from None
-    finally:
-        tracker.close()
-    for where in (mlflow, tensorboard, wandb_offline):
-        if where is not None:
-            typer.echo(where)
+    for one in asked:
+        typer.echo(one.place)

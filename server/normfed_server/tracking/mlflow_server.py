@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from normfed_common.foundation.errors import UserError
 from normfed_server.tracking.telling import Parameter
 
 NOT_IN_NAMES = re.compile(r"[^\w\-. :/]", re.ASCII)  # of parameters and metrics
@@ -28,11 +27,6 @@ class Mlflow:
     ----------
     uri
         A folder, or where an MLflow server listens.
-
-    Raises
-    ------
-    UserError
-        If there is no such server, or it refuses.
     """
 
     def __init__(self, uri: str, name: str) -> None:
@@ -43,16 +37,11 @@ class Mlflow:
             os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"  # newer releases ask whether that is meant
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", RETRIES)
         from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
 
-        try:
-            self._client = MlflowClient(tracking_uri=uri)
-            known = self._client.get_experiment_by_name(EXPERIMENT)
-            experiment = known.experiment_id if known is not None else self._client.create_experiment(EXPERIMENT)
-            self._run: str = self._client.create_run(experiment, run_name=name).info.run_id
-        except MlflowException as error:
-            why = " ".join(str(error).split())[:LONGEST]
-            raise UserError(f"--mlflow {uri}: cannot be used ({why}). Give a folder, or a server that runs.") from error
+        self._client = MlflowClient(tracking_uri=uri)
+        known = self._client.get_experiment_by_name(EXPERIMENT)
+        experiment = known.experiment_id if known is not None else self._client.create_experiment(EXPERIMENT)
+        self._run: str = self._client.create_run(experiment, run_name=name).info.run_id
 
     def parameters(self, told: Mapping[str, Parameter]) -> None:
         """See `Tracker`."""
@@ -81,9 +70,9 @@ class Mlflow:
             folder = path.parent.relative_to(root).as_posix()
             self._client.log_artifact(self._run, str(path), None if folder == "." else folder)
 
-    def close(self) -> None:
+    def close(self, whole: bool) -> None:
         """See `Tracker`."""
-        self._client.set_terminated(self._run)
+        self._client.set_terminated(self._run, "FINISHED" if whole else "FAILED")
 
 
 def _name(told: str) -> str:

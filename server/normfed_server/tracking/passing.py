@@ -3,90 +3,137 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.foundation.errors import RunError, UserError
-from normfed_server.events.kinds import RoundDone
+from normfed_server.events.kinds import Failed, Planned, RoundDone
 from normfed_server.results import layout
+from normfed_server.results.layout import RunResults
+from normfed_server.results.sharing import without_losses, without_single_people
 from normfed_server.runs.folder import REPORT, Run, counts_only
 from normfed_server.runs.following import EVERY_S, Tail
+from normfed_server.state.folder import LEDGER
+from normfed_server.state.ledger import Ledger, State
 from normfed_server.tracking import telling
-from normfed_server.tracking.telling import Parameter, Tracker
+from normfed_server.tracking.telling import Listener, Parameter, Tracker
+from normfed_server.tracking.uris import without_password
 
 EXTRA = "normfed[export]"
+LIBRARIES = ("mlflow", "wandb")  # whose errors are of their own; others are of the system
+LONGEST = 500  # letters of what a library says
+REPORT_S = 600.0  # that a report may take once all figures are there; after it, there is none
 
 
-def trackers(
-    name: str, mlflow: str | None, tensorboard: Path | None, wandb_offline: Path | None
-) -> list[Callable[[], Tracker]]:
-    """Those that are asked for, each made when it is called.
+@dataclass(frozen=True)
+class Asked:
+    """A tracker that is asked for: by which option, where it is as people may read it, and how it is made."""
+
+    option: str
+    place: str
+    make: Callable[[], Tracker]
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Within: what its library raises is a `UserError`."""
+        try:
+            yield
+        except ImportError as error:
+            raise UserError(f"{error.name or error} is not installed. Run: pip install '{EXTRA}'.") from error
+        except Exception as error:
+            if not isinstance(error, OSError) and type(error).__module__.split(".")[0] not in LIBRARIES:
+                raise
+            why = without_password(" ".join(str(error).split()))[:LONGEST] or type(error).__name__
+            cure = f"Give another {self.option}, or see that it can be reached and written to."
+            raise UserError(f"{self.option} {self.place}: cannot be used ({why}). {cure}") from error
+
+
+def asked_for(name: str, mlflow: str | None, tensorboard: Path | None, wandb_offline: Path | None) -> list[Asked]:
+    """The trackers of a run of that name.
 
     Raises
     ------
     UserError
-        If none is.
+        If none is asked for.
     """
     from normfed_server.tracking.board import Board
     from normfed_server.tracking.mlflow_server import Mlflow
     from normfed_server.tracking.wandb_offline import WandbOffline
 
-    found: list[Callable[[], Tracker]] = []
+    found: list[Asked] = []
     if mlflow is not None:
-        found.append(lambda: Mlflow(mlflow, name))
+        found.append(Asked("--mlflow", without_password(mlflow), lambda: Mlflow(mlflow, name)))
     if tensorboard is not None:
-        found.append(lambda: Board(tensorboard, name))
+        found.append(Asked("--tensorboard", str(tensorboard), lambda: Board(tensorboard, name)))
     if wandb_offline is not None:
-        found.append(lambda: WandbOffline(wandb_offline, name))
+        found.append(Asked("--wandb-offline", str(wandb_offline), lambda: WandbOffline(wandb_offline, name)))
     if not found:
         raise UserError("Say where to: --mlflow URI, --tensorboard DIR or --wandb-offline DIR.")
     return found
 
 
-def opened(makers: Iterable[Callable[[], Tracker]]) -> list[Tracker]:
-    """Trackers that are asked for.
+class Together:
+    """Several trackers as one, open within ``with``; each is told at its end whether all was passed on.
 
     Raises
     ------
     UserError
-        If the library of one is not installed.
+        By every method, if the library of one is not installed, or it cannot be reached or written to.
     """
-    try:
-        return [make() for make in makers]
-    except ImportError as error:
-        raise UserError(f"{error.name or error} is not installed. Run: pip install '{EXTRA}'.") from error
 
+    def __init__(self, asked: Iterable[Asked]) -> None:
+        self._asked = list(asked)
+        self._open: list[tuple[Asked, Tracker]] = []
 
-class Together:
-    """Several trackers as one `Tracker`."""
+    def __enter__(self) -> Together:
+        try:
+            for one in self._asked:
+                with one.answering():
+                    self._open.append((one, one.make()))
+        except BaseException:
+            self._close(whole=False)
+            raise
+        return self
 
-    def __init__(self, trackers: Sequence[Tracker]) -> None:
-        self._trackers = trackers
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        wrong = self._close(whole=kind is None)
+        if kind is None and wrong:
+            raise wrong[0]
 
     def parameters(self, told: Mapping[str, Parameter]) -> None:
         """See `Tracker`."""
-        for one in self._trackers:
-            one.parameters(told)
+        self._each(lambda one: one.parameters(told))
 
     def scalars(self, told: Mapping[str, float], step: int, time_s: float | None) -> None:
         """See `Tracker`."""
-        for one in self._trackers:
-            one.scalars(told, step, time_s)
+        self._each(lambda one: one.scalars(told, step, time_s))
 
     def finals(self, told: Mapping[str, float]) -> None:
         """See `Tracker`."""
-        for one in self._trackers:
-            one.finals(told)
+        self._each(lambda one: one.finals(told))
 
     def artefacts(self, root: Path, paths: list[Path]) -> None:
         """See `Tracker`."""
-        for one in self._trackers:
-            one.artefacts(root, paths)
+        self._each(lambda one: one.artefacts(root, paths))
 
-    def close(self) -> None:
-        """See `Tracker`."""
-        for one in self._trackers:
-            one.close()
+    def _each(self, tell: Callable[[Tracker], None]) -> None:
+        for asked, tracker in self._open:
+            with asked.answering():
+                tell(tracker)
+
+    def _close(self, whole: bool) -> list[UserError]:
+        """Close every one, whatever happens to another; returns what went wrong."""
+        wrong = []
+        for asked, tracker in self._open:
+            try:
+                with asked.answering():
+                    tracker.close(whole)
+            except UserError as error:
+                wrong.append(error)
+        return wrong
 
 
 def check(run: Run, *, patients: bool, follow: bool) -> None:
@@ -107,32 +154,48 @@ def check(run: Run, *, patients: bool, follow: bool) -> None:
         raise RunError(f"{run.folder}: not finished. Add --follow to export it while it goes on.")
 
 
-def pass_on(run: Run, tracker: Tracker, *, patients: bool) -> None:
+def pass_on(run: Run, tracker: Listener, *, patients: bool) -> None:
     """Tell a tracker of a finished run."""
-    results = layout.read(run.folder)
+    results = _results(run, patients=patients)
     tracker.parameters(telling.parameters(run.study))
     for arm, entry in telling.rounds(results):
         tracker.scalars(telling.scalars(arm, entry), entry.round, None)
     _end(run, tracker, patients=patients)
 
 
-def follow(run: Run, tracker: Tracker, *, patients: bool, wait: Callable[[float], None] = time.sleep) -> None:
-    """Tell a tracker of a run from its beginning until its report is written, as it goes on."""
+def follow(run: Run, tracker: Listener, *, patients: bool, wait: Callable[[float], None] = time.sleep) -> None:
+    """Tell a tracker of a run from its beginning until its report is written, as it goes on.
+
+    Raises
+    ------
+    RunError
+        If the run ends without figures.
+    """
     events = Tail(run.folder / "events.jsonl")
     tracker.parameters(telling.parameters(run.study))
+    alone: set[str] = set()  # sites that learn from one person
+    failed, waited_s = "", 0.0
     while True:
-        over = _over(run)
+        over, ended = waited_s >= REPORT_S or _reported(run), _ended(run)  # before the events, so that none is missed
         for event in events.new():
-            if isinstance(event, RoundDone):
-                tracker.scalars(telling.scalars(event.arm, event), event.round, event.time)
+            if isinstance(event, Planned) and not patients:
+                alone = {site for site, people in event.sites.items() if people.train == 1}
+            elif isinstance(event, RoundDone):
+                (entry,) = without_losses((event,), alone)
+                tracker.scalars(telling.scalars(event.arm, entry), event.round, event.time)
+            failed = event.why if isinstance(event, Failed) and event.arm == FEDERATED else ""
         if over:
             break
+        if run.finished:
+            waited_s += EVERY_S
+        elif why := ended or failed:
+            raise RunError(f"{run.folder}: ended without figures. {why} Resume the run, and export it again.")
         wait(EVERY_S)
     _end(run, tracker, patients=patients)
 
 
-def _over(run: Run) -> bool:
-    """Whether everything is written: the report comes last."""
+def _reported(run: Run) -> bool:
+    """Whether the report of its figures is written."""
     report, metrics = run.folder / REPORT, run.folder / layout.FILE
     try:
         return report.stat().st_mtime_ns >= metrics.stat().st_mtime_ns
@@ -140,6 +203,22 @@ def _over(run: Run) -> bool:
         return False
 
 
-def _end(run: Run, tracker: Tracker, *, patients: bool) -> None:
-    tracker.finals(telling.finals(layout.read(run.folder)))
-    tracker.artefacts(run.folder, telling.artefacts(run, patients=patients))
+def _ended(run: Run) -> str:
+    """What is wrong with a run that nothing happens in any more, though its events do not say so; empty else."""
+    if not run.folder.exists():
+        return "Its folder was removed."
+    ledger = run.folder.resolve().parents[1] / LEDGER
+    entries = Ledger(ledger).all() if ledger.exists() else []  # of the server whose run it is
+    state = next((entry.state for entry in entries if entry.name == run.folder.name), State.OPEN)
+    return "The operator stopped it." if state is State.STOPPED else ""
+
+
+def _end(run: Run, tracker: Listener, *, patients: bool) -> None:
+    tracker.finals(telling.finals(_results(run, patients=patients)))
+    with telling.artefacts(run, patients=patients) as (root, paths):
+        tracker.artefacts(root, paths)
+
+
+def _results(run: Run, *, patients: bool) -> RunResults:
+    results = layout.read(run.folder)
+    return results if patients else without_single_people(results)

@@ -1,12 +1,15 @@
 """What a tracker of experiments is told of a run: its study, figures round by round and of the end, and its files.
 
-Nothing of it is of a single person, unless a person asks for that of a simulated run.
+No file is of single people, and no figure is of one person at a site or with a kind of lesion, unless somebody asks for
+that of a simulated run. (Means over all patients with those of all sites but one still tell that one's.)
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -17,14 +20,16 @@ from normfed_server.events.rounds import RoundFigures
 from normfed_server.results import layout
 from normfed_server.results.exporting import MODEL
 from normfed_server.results.layout import RunResults
-from normfed_server.runs.folder import FIGURES, PATIENTS, PRIVACY, REPORT, TABLES, Run
+from normfed_server.results.paper_names import ours
+from normfed_server.results.sharing import without_single_people
+from normfed_server.runs.folder import ARMS, FIGURES, PATIENTS, PRIVACY, REPORT, TABLES, Run
 
 Parameter = str | int | float | bool
 OF_EVERY_RUN = ("study.yaml", layout.FILE, PRIVACY, MODEL, calibration.FILE)
 
 
-class Tracker(Protocol):
-    """Takes a run in."""
+class Listener(Protocol):
+    """Is told of a run."""
 
     def parameters(self, told: Mapping[str, Parameter]) -> None:
         """What the study says, once and first."""
@@ -48,8 +53,12 @@ class Tracker(Protocol):
         """Its files, all below ``root``."""
         ...
 
-    def close(self) -> None:
-        """All was told."""
+
+class Tracker(Listener, Protocol):
+    """Takes a run in."""
+
+    def close(self, whole: bool) -> None:
+        """Nothing more is told; ``whole``: nothing is missing either."""
         ...
 
 
@@ -103,19 +112,45 @@ def finals(results: RunResults) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def artefacts(run: Run, *, patients: bool) -> list[Path]:
-    """The files of a run that are passed on.
+@contextmanager
+def artefacts(run: Run, *, patients: bool) -> Iterator[tuple[Path, list[Path]]]:
+    """The files of a run that are passed on, and the folder that they are below; both are there within.
 
     Parameters
     ----------
     patients
         Also those of single patients, which a simulation has; its report shows some.
     """
+    results = layout.read(run.folder)
+    told = results if patients else without_single_people(results)
+    if told is results:
+        yield run.folder, _files(run, patients=patients)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder), _files(_copied(run, told, Path(folder)), patients=False)
+
+
+def _files(run: Run, *, patients: bool) -> list[Path]:
     found = [run.folder / name for name in OF_EVERY_RUN]
     if patients or not run.sites_file.exists():
         found.append(run.folder / REPORT)
+    found = [path for path in found if path.is_file()]
     for name in (TABLES, FIGURES):
-        found += sorted((run.folder / name).glob("*.*"))
+        found += ours(run.folder / name, name)
         if patients:
-            found += sorted((run.folder / name / PATIENTS).glob("*.*"))
-    return [path for path in found if path.is_file() and not path.name.startswith(".")]
+            found += ours(run.folder / name / PATIENTS, name)
+    return found
+
+
+def _copied(run: Run, told: RunResults, folder: Path) -> Run:
+    """A run that has these figures and the same models, with its tables and figures made anew; it has no report."""
+    from normfed_server.paper.writing import write_paper  # pandas and matplotlib
+
+    for name in OF_EVERY_RUN:
+        if name != layout.FILE and (run.folder / name).is_file():
+            (folder / name).symlink_to((run.folder / name).resolve())
+    (folder / ARMS).symlink_to((run.folder / ARMS).resolve())
+    layout.write(folder, told)
+    copy = Run(folder, run.study)
+    write_paper(copy)
+    return copy

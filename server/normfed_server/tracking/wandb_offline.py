@@ -24,6 +24,7 @@ class WandbOffline:
             mode="offline",
             console="off",
             silent=True,
+            symlink=False,  # the files may be gone when a person sends them
             disable_code=True,
             disable_git=True,
             disable_job_creation=True,
@@ -52,6 +53,6 @@ class WandbOffline:
         for path in paths:
             self._run.save(str(path), base_path=str(root), policy="now")
 
-    def close(self) -> None:
+    def close(self, whole: bool) -> None:
         """See `Tracker`."""
-        self._run.finish()
+        self._run.finish(exit_code=0 if whole else 1)

@@ -243,7 +243,8 @@ def _print_summary(console: Console, folder: Path, report_path: Path, with_leagu
     if results.unseen is not None:
         console.print(unseen_table(results.unseen))
     console.print(f"Report: [bold]{report_path}[/]", soft_wrap=True, highlight=False)
-    console.print(f"For a paper: {folder / TABLES}, {folder / FIGURES}", soft_wrap=True, highlight=False)
+    if paper := [str(folder / name) for name in (TABLES, FIGURES) if (folder / name).exists()]:
+        console.print(f"For a paper: {', '.join(paper)}", soft_wrap=True, highlight=False)
     for sentence in drowned(results):
         console.print(f"[yellow]![/] {plain(sentence)}", highlight=False)
     if results.privacy is not None:

@@ -11,6 +11,7 @@ from normfed_server.paper.latex import Table, escaped
 from normfed_server.paper.rounding import number, one_decimal
 from normfed_server.paper.tables import write_csv, write_latex
 from normfed_server.results.layout import RunResults
+from normfed_server.results.paper_names import remove_stale
 from normfed_server.runs.folder import PATIENTS, TABLES, Run
 from normfed_simulation.paper.volumes import lesions, volumes
 from normfed_simulation.people import patients
@@ -22,9 +23,10 @@ def write_tables(run: Run, results: RunResults) -> list[Path]:
     frames = {"patients": everybody, "volumes": volume, "lesions": lesions(run)}
     found = [write_csv(folder, name, frame) for name, frame in frames.items() if not frame.empty]
     ours = everybody[everybody["model"] == FEDERATED]
-    if ours.empty:
-        return found
-    return [*found, write_latex(folder, table(results, ours, volume[volume["model"] == FEDERATED]))]
+    if not ours.empty:
+        found.append(write_latex(folder, table(results, ours, volume[volume["model"] == FEDERATED])))
+    remove_stale(folder, TABLES, found)
+    return found
 
 
 def table(results: RunResults, ours: pd.DataFrame, volume: pd.DataFrame) -> Table:

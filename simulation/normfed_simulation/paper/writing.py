@@ -13,6 +13,7 @@ from normfed_server.paper import writing
 from normfed_server.paper.writing import attempted
 from normfed_server.results import layout
 from normfed_server.results.layout import RunResults
+from normfed_server.results.paper_names import remove_stale
 from normfed_server.runs.folder import FIGURES, PATIENTS, Run
 from normfed_simulation import people
 
@@ -27,8 +28,8 @@ def write_paper(run: Run) -> list[Path]:
     results = layout.read(run.folder)
     return [
         *writing.write_paper(run),
-        *attempted("tables of patients", lambda: write_tables(run, results)),
-        *attempted("figures of patients", lambda: write_figures(run, results)),
+        *attempted(run, "tables of patients", lambda: write_tables(run, results)),
+        *attempted(run, "figures of patients", lambda: write_figures(run, results)),
     ]
 
 
@@ -38,7 +39,9 @@ def write_figures(run: Run, results: RunResults) -> list[Path]:
 
     with style.drawing():
         drawn = [(name, figure) for name, figure in figures(run, results) if figure is not None]
-        return [path for name, figure in drawn for path in style.save(figure, run.folder / FIGURES / PATIENTS, name)]
+        found = [path for name, figure in drawn for path in style.save(figure, run.folder / FIGURES / PATIENTS, name)]
+    remove_stale(run.folder / FIGURES / PATIENTS, FIGURES, found)
+    return found
 
 
 def figures(run: Run, results: RunResults) -> Iterator[tuple[str, Figure | None]]:

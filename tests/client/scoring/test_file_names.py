@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from normfed_client.scoring.file_names import NOBODY, file_name, label_of, stem_of
+from normfed_client.scoring.file_names import NOBODY, file_name, label_of, stem_of, without_folders
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,21 @@ def test_a_label_is_of_letters_and_digits_whatever_a_person_is_called(person: st
 
 def test_the_stem_is_the_person_where_the_name_tells_one() -> None:
     assert [stem_of(Path(name)) for name in ("a_T1w.nii", "scan 3.nii.gz")] == ["a", "scan 3"]
+
+
+def test_a_sentence_keeps_the_names_of_files_without_their_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "Ward 7" / "Jane Doe"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for told, left in (
+        (f"{folder}/a_T1w.nii.gz: 3/4 is 0.", "a_T1w.nii.gz: 3/4 is 0."),
+        (f"{folder}/a.nii: a second T1w, beside {folder}/b c.nii.", "a.nii: a second T1w, beside b c.nii."),
+        (f"cannot be scored ([Errno 2] gone: '{folder}/x.npz').", "cannot be scored ([Errno 2] gone: 'x.npz')."),
+        ("Ward 7/Jane Doe/a.nii: is there.", "a.nii: is there."),
+        (f"{folder}/removed/a.nii: gone.", "a.nii: gone."),
+        ("/not/there/any/more.nii: gone, and/or moved.", "more.nii: gone, and/or moved."),
+        ("sub-1: the model needs T1w, FLAIR.", "sub-1: the model needs T1w, FLAIR."),
+    ):
+        assert without_folders(told) == left

@@ -124,9 +124,29 @@ def test_one_bad_scan_stops_nobody_and_the_tables_say_why(dataset: Path, run: Pa
     assert "FLAIR is missing" in alone.reason
     assert "not readable as NIfTI" in bad.reason
     rows = table(tmp_path / "maps" / "scores.tsv")
-    assert [row["reason"] for row in rows] == [alone.reason, bad.reason, "n/a"]
+    assert [row["reason"] for row in rows] == [alone.reason, bad.reason.replace(f"{tmp_path}/in/", ""), "n/a"]
     assert [path.name for path in (tmp_path / "maps").glob("sub-*")] == ["sub-good"]
     assert bids_oracle.faults(tmp_path / "maps") == []
+
+
+def test_nothing_in_the_dataset_says_where_it_was_made(dataset: Path, run: Path, tmp_path: Path) -> None:
+    place, out = tmp_path / "Ward 7" / "in", tmp_path / "maps"
+    copied(dataset, 0, place, "sub-good")
+    score_inputs(run, [place], out)
+    copied(dataset, 1, tmp_path / "again", "sub-good")  # whose maps are there
+    copied(dataset, 1, place, "sub-bad")[0].write_bytes(b"no scan")
+    second = copied(dataset, 2, place, "sub-two")[1]
+    shutil.copy(second, second.with_name(second.name.replace("sub-two_", "sub-two_acq-3d_")))
+    (place / "unnamed.nii.gz").write_bytes(b"")
+    found = score_inputs(run, [place, place / "unnamed.nii.gz"], out)
+    assert {row.name for row in found.failed} == {"sub-bad", "sub-two", "sub-unnamed"}
+    assert all(str(place) in row.reason for row in found.failed)  # on the screen
+    assert [row.name for row in score_inputs(run, [tmp_path / "again"], out).failed] == ["sub-good"]
+    texts = [path for path in out.rglob("*") if path.is_file() and path.suffix != ".gz"]
+    assert len(texts) > 5
+    for path in texts:
+        for part in (str(tmp_path), tmp_path.name, "Ward 7"):
+            assert part not in path.read_text(), path
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from normfed_server.arms.evaluation import ArmResult
 from normfed_server.paper import style, writing
 from normfed_server.paper.writing import write_paper
 from normfed_server.results import layout
+from normfed_server.results.paper_names import ours
 from normfed_server.runs import folder as runs
 from normfed_server.runs.folder import Run
 
@@ -83,6 +84,9 @@ def test_a_run_has_every_table_and_figure_that_it_has_figures_for(written: Calla
     figures = {path.name for path in (run.folder / "figures").iterdir()}
     assert figures == {f"{name}.{kind}" for name in drawn for kind in ("svg", "png")}
 
+    for of in (runs.TABLES, runs.FIGURES):
+        assert {path.name for path in ours(run.folder / of, of)} == {path.name for path in (run.folder / of).iterdir()}
+
     sites = pd.read_csv(run.folder / "tables" / "sites.csv")
     (found,) = sites.query("model == 'federated' and site == 'b_2 & c' and metric == 'auroc'")["mean"]
     assert found == 0.7
@@ -120,6 +124,22 @@ def test_a_figure_that_fails_is_said_and_the_tables_are_there(
         run = written(whole())
     assert (run.folder / "tables" / "models.tex").exists()
     assert "no figures: ZeroDivisionError" in caplog.text
+    assert f"normfed report {run.folder}" in caplog.text
+
+
+def test_what_an_earlier_version_of_the_run_left_is_removed_and_what_a_person_put_there_stays(
+    written: Callable[..., Run],
+) -> None:
+    run = written(whole())
+    own = [run.folder / "tables" / "mine.csv", run.folder / "figures" / "roc-annotated.png"]
+    for path in own:
+        path.touch()
+    layout.write(run.folder, run_results(**{**whole(), "matrix": {}, "league": []}))
+    write_paper(run)
+    assert all(path.exists() for path in own)
+    left = {path.stem for name in ("tables", "figures") for path in (run.folder / name).iterdir()}
+    assert not {name for name in left if name.startswith(("matrix", "league"))}
+    assert {"sites", "sites-auroc", "gains", "roc"} <= left
 
 
 def test_no_window_system_is_asked_for_and_settings_of_the_user_stay() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
+import shutil
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -18,11 +21,15 @@ from run_results import history, run_results
 
 from normfed_common.foundation.errors import RunError, UserError
 from normfed_common.study.config import StudyConfig
-from normfed_server.events.kinds import RoundDone
+from normfed_server.events.kinds import Failed, RoundDone
+from normfed_server.events.log import EventLog
 from normfed_server.results import layout
 from normfed_server.runs import folder as runs
 from normfed_server.runs.folder import Run
-from normfed_server.tracking import passing
+from normfed_server.state.folder import LEDGER
+from normfed_server.state.ledger import Ledger, State
+from normfed_server.tracking import mlflow_server, passing, telling
+from normfed_server.tracking.passing import Asked, Together
 
 ROUNDS = [{"round": number, "loss": {"a": 1 / number}, "outcomes": {"a": "took part"}} for number in (1, 2, 3)]
 
@@ -76,6 +83,18 @@ def test_tensorboard_reads_rounds_the_end_and_figures(run: Run, tmp_path: Path, 
     assert [event.value for event in found.Scalars("auroc/federated")] == [pytest.approx(0.9)]
     assert found.Tags()["images"] == ["figures/roc"]
     assert "study/text_summary" in found.Tags()["tensors"]
+    hyper = found.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    assert b"strategy.name" in hyper
+
+
+def test_tensorboards_file_names_neither_the_machine_nor_the_process(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "ward-7")
+    normfed("export", run.folder, "--tensorboard", tmp_path / "board")
+    (written,) = (tmp_path / "board" / run.folder.name).iterdir()
+    assert re.fullmatch(r"events\.out\.tfevents\.\d{20}\.normfed", written.name)
+    assert b"ward-7" not in written.read_bytes()
 
 
 def test_mlflow_reads_study_rounds_the_end_and_files(run: Run, tmp_path: Path, nowhere: None) -> None:
@@ -107,6 +126,9 @@ def test_wandb_reads_it_offline_and_nothing_of_the_machine_is_in_it(run: Run, tm
     assert begun.host == "normfed"
     files = {path.relative_to(written.parent / "files").as_posix() for path in written.parent.glob("files/**/*.*")}
     assert {"tables/models.csv", "figures/roc.png", "study.yaml"} <= files
+    assert not [
+        path for path in written.parent.glob("files/**/*") if path.is_symlink()
+    ]  # to what may be gone when sent
     assert not [name for name in files if "patients" in name or name in ("report.html", "wandb-metadata.json")]
 
 
@@ -146,7 +168,6 @@ class Heard:
         self.ended.append("parameters")
 
     def scalars(self, told: Any, step: int, time_s: float | None) -> None:
-        assert time_s is not None
         self.steps.append(step)
 
     def finals(self, told: Any) -> None:
@@ -155,8 +176,8 @@ class Heard:
     def artefacts(self, root: Path, paths: list[Path]) -> None:
         self.ended.append("artefacts")
 
-    def close(self) -> None:
-        self.ended.append("closed")
+    def close(self, whole: bool) -> None:
+        self.ended.append("closed" if whole else "closed, not whole")
 
 
 def test_a_run_is_followed_round_by_round_until_its_report_is_written(study: StudyConfig, tmp_path: Path) -> None:
@@ -185,6 +206,55 @@ def test_a_run_is_followed_round_by_round_until_its_report_is_written(study: Stu
     assert heard.ended == ["parameters", "finals", "artefacts"]
 
 
+@pytest.mark.parametrize("also", ["", "the report fails"])
+def test_a_run_whose_report_does_not_come_is_passed_on_without(study: StudyConfig, tmp_path: Path, also: str) -> None:
+    run, heard, waits = runs.begin(study, tmp_path), Heard(), []
+    layout.write(run.folder, run_results(ROUNDS, **metrics()))
+    if also:  # one of before the figures
+        (run.folder / "report.html").touch()
+        os.utime(run.folder / "report.html", (0, 0))
+    passing.follow(run, heard, patients=False, wait=waits.append)
+    assert sum(waits) == passing.REPORT_S
+    assert heard.ended == ["parameters", "finals", "artefacts"]
+
+
+def test_following_ends_with_a_run_that_fails_and_not_with_another_model_or_where_it_was_resumed(
+    study: StudyConfig, tmp_path: Path
+) -> None:
+    run, heard = runs.begin(study, tmp_path), Heard()
+    rounds = [RoundDone.of("federated", 3, entry) for entry in history(*ROUNDS)]
+    log = EventLog(run.folder / "events.jsonl")
+    happens = [
+        Failed(arm="federated", why="Site b refuses."),
+        Failed(arm="ditto", why="Not a number."),
+        Failed(arm="federated", why="Site c refuses."),
+    ]
+    log.say(rounds[0])
+    log.say(happens[0])
+    log.say(rounds[1])  # resumed
+
+    def wait(_: float) -> None:
+        log.say(happens.pop(1))
+
+    with pytest.raises(RunError, match=r"ended without figures. Site c refuses. Resume the run, and export it again."):
+        passing.follow(run, heard, patients=False, wait=wait)
+    assert heard.steps == [1, 2]
+    assert heard.ended == ["parameters"]
+
+
+def test_following_ends_with_a_run_that_the_operator_stops_or_somebody_removes(
+    study: StudyConfig, tmp_path: Path
+) -> None:
+    ledger = Ledger(tmp_path / LEDGER)
+    run = runs.begin(study, tmp_path / "runs")
+    ledger.add(run.folder.name)
+    with pytest.raises(RunError, match="The operator stopped it"):
+        passing.follow(run, Heard(), patients=False, wait=lambda _: ledger.set(run.folder.name, State.STOPPED))
+    ledger.set(run.folder.name, State.OPEN)
+    with pytest.raises(RunError, match="Its folder was removed"):
+        passing.follow(run, Heard(), patients=False, wait=lambda _: shutil.rmtree(run.folder))
+
+
 def test_what_cannot_be_exported_is_one_sentence(run: Run, study: StudyConfig, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Say where to: --mlflow URI"):
         normfed("export", run.folder)
@@ -204,9 +274,64 @@ def test_an_mlflow_server_that_is_not_there_is_one_sentence(run: Run, monkeypatc
     assert "\n" not in str(caught.value)
 
 
-def test_a_library_that_is_not_there_is_named_with_the_extra() -> None:
-    def made() -> Any:
-        raise ModuleNotFoundError("No module named 'mlflow'", name="mlflow")
+def failing(error: BaseException) -> Any:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise error
 
-    with pytest.raises(UserError, match=r"mlflow is not installed. Run: pip install 'normfed\[export\]'"):
-        passing.opened([made])
+    return fails
+
+
+def test_a_library_that_is_not_there_is_named_with_the_extra_and_what_was_opened_is_closed() -> None:
+    heard = Heard()
+    asked = [
+        Asked("--tensorboard", "board", lambda: heard),
+        Asked("--mlflow", "mlruns", failing(ModuleNotFoundError("No module named 'mlflow'", name="mlflow"))),
+    ]
+    with (
+        pytest.raises(UserError, match=r"mlflow is not installed. Run: pip install 'normfed\[export\]'"),
+        Together(asked),
+    ):
+        pytest.fail("is open")
+    assert heard.ended == ["closed, not whole"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(PermissionError(13, "Permission denied"), "FAILED"), (KeyboardInterrupt(), "FAILED"), (None, "FINISHED")],
+)
+def test_an_export_that_ends_early_is_no_finished_one(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException | None, status: str
+) -> None:
+    if error is not None:
+        monkeypatch.setattr(telling, "artefacts", failing(error))
+    place = tmp_path / type(error).__name__  # MLflow keeps what it knows of a folder, which may have had that name
+    with contextlib.suppress(OSError):
+        normfed("export", run.folder, "--mlflow", place)
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=place.as_uri())
+    (found,) = client.search_runs([client.get_experiment_by_name("normfed").experiment_id])
+    assert found.info.status == status
+
+
+def test_what_a_tracker_raises_is_one_sentence_and_our_own_faults_stay_faults() -> None:
+    from mlflow.exceptions import MlflowException
+
+    heard = Heard()
+    asked = [Asked("--mlflow", "http://there", lambda: heard)]
+    told = MlflowException("http://me:secret@there/api\n timed out")
+    for error, kind, text in (
+        (told, UserError, r"^--mlflow http://there: cannot be used \(http://there/api timed out\)\. Give another"),
+        (PermissionError(13, "Permission denied"), UserError, r"cannot be used \(\[Errno 13\] Permission denied\)"),
+        (ZeroDivisionError("ours"), ZeroDivisionError, "^ours$"),
+    ):
+        heard.finals = failing(error)  # type: ignore[method-assign]
+        with pytest.raises(kind, match=text), Together(asked) as together:
+            together.finals({})
+    assert heard.ended == ["closed, not whole"] * 3
+
+
+def test_a_password_is_not_shown(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mlflow_server, "Mlflow", lambda *_: Heard())
+    shown = normfed("export", run.folder, "--mlflow", "https://me:secret@there:5000/mlflow").output
+    assert shown.split() == ["https://there:5000/mlflow"]

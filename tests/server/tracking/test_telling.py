@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compared import metrics
+from compared import GAIN, difference, metrics, row
 from run_results import rounds, run_results
 
 from normfed_common.study.config import StudyConfig
+from normfed_server.paper.writing import write_paper
+from normfed_server.results import layout
+from normfed_server.results.sharing import without_single_people
 from normfed_server.runs import folder as runs
 from normfed_server.tracking import telling
 
 OF_PATIENTS = ("report.html", "tables/patients/patients.csv", "figures/patients/bland-altman.png")
 OF_ALL = ("study.yaml", "metrics.json", "model.safetensors", "tables/models.csv", "figures/roc.svg")
+OWN = ("tables/.half.csv", "tables/names.csv", "figures/scan.png", "tables/patients/key.csv")  # of whoever put it there
 NEVER = ("sites/a/people/federated.json", "sites.json", "maps/sub-1.nii.gz", "left_out.json", "central.secret")
 
 
@@ -65,15 +69,57 @@ def test_files_of_single_patients_are_passed_on_when_asked_for_and_never_the_sit
     study: StudyConfig, tmp_path: Path
 ) -> None:
     run = runs.begin(study, tmp_path)
-    for name in (*OF_PATIENTS, *OF_ALL, *NEVER, "tables/.half.csv"):
+    layout.write(run.folder, run_results(**metrics()))
+    for name in (*OF_PATIENTS, *OF_ALL, *NEVER, *OWN):
         path = run.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 
     def passed(*, patients: bool) -> set[str]:
-        return {path.relative_to(run.folder).as_posix() for path in telling.artefacts(run, patients=patients)}
+        with telling.artefacts(run, patients=patients) as (root, paths):
+            return {path.relative_to(root).as_posix() for path in paths}
 
     assert passed(patients=False) == set(OF_ALL)
     assert passed(patients=True) == {*OF_ALL, *OF_PATIENTS}
     run.sites_file.unlink()  # a server's: its report knows of no patient
     assert passed(patients=False) == {*OF_ALL, "report.html"}
+
+
+def test_figures_of_one_patient_are_in_no_file_that_is_passed_on_unless_asked_for(
+    study: StudyConfig, tmp_path: Path
+) -> None:
+    secret = 0.123456
+    found = metrics(local=difference(0.1, 0.05, 0.15))
+    single = {"auroc": {"mean": secret, "sd": None, "n": 1}}
+    for model in found["evaluation"].values():
+        model["sites"]["ward"] = model["kinds"]["Glioma"] = single
+        model["worst_site"]["auroc"] = {"mean": secret, "site": "ward"}
+    its = {"auroc": {"mean": secret, "ci95": [None, None]}}
+    found["differences"]["local"]["sites"]["ward"] = found["differences"]["local"]["kinds"]["Glioma"] = its
+    found["matrix"] = {"auroc": {"a": {"a": 0.9, "ward": secret}}}
+    found["sites"].append({"name": "ward", "train": 1, "held_out": 0, "test": 1, "kinds": ["Glioma"]})
+    league = row("federated", 0.4, GAIN)
+    league["auroc"] |= {"sites": {"a": 0.9, "ward": secret}, "worst_site": {"site": "ward", "mean": secret}}
+    found["league"] = [league, row("local", 0.3, None)]
+    entry = {"round": 1, "loss": {"a": 0.5, "ward": secret}, "outcomes": {"a": "took part", "ward": "took part"}}
+    run = runs.begin(study, tmp_path)
+    layout.write(run.folder, run_results([entry], **found))
+    (run.folder / "arms").mkdir()
+    (run.folder / "report.html").write_text(str(secret))
+    write_paper(run)
+
+    def telling_it(*, patients: bool) -> set[str]:
+        with telling.artefacts(run, patients=patients) as (root, paths):
+            assert {"study.yaml", "metrics.json", "tables/sites.csv", "figures/sites.svg"} <= {
+                path.relative_to(root).as_posix() for path in paths
+            }
+            texts = {path: path.read_text() for path in paths if path.suffix != ".png"}
+            return {path.name for path, text in texts.items() if "0.123" in text or "Glioma" in text}
+
+    assert {"metrics.json", "sites.csv", "kinds.csv", "gains.csv", "matrix.csv", "rounds.csv"} <= telling_it(
+        patients=True
+    )
+    assert telling_it(patients=False) == set()
+    told = telling.finals(without_single_people(layout.read(run.folder)))
+    assert told["auroc/federated"] == 0.9
+    assert "auroc_worst_site/federated" not in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from compared import difference, metrics
+from rich.console import Console
 from run_results import run_results
 
 from normfed_common.study.config import StudyConfig
 from normfed_server.results import layout
+from normfed_server.results.paper_names import ours
 from normfed_server.runs import folder as runs
 from normfed_server.runs.folder import Run
+from normfed_simulation.commands import simulating
 from normfed_simulation.paper.writing import write_paper
 
 PATIENTS = 8
@@ -62,6 +66,21 @@ def test_a_simulated_run_has_tables_and_figures_of_its_patients(run: Run) -> Non
     patients = (run.folder / "tables" / "patients" / "patients.tex").read_text()
     assert r"{}a & sub-03 & MS & 1.8 & 3.0 &" in patients
     assert patients.count("sub-") == PATIENTS
+    for of in ("tables", "figures"):
+        folder = run.folder / of / "patients"
+        assert {path.name for path in ours(folder, of)} == {path.name for path in folder.iterdir()}
+
+
+def test_a_summary_names_the_folders_for_a_paper_where_there_are_some(run: Run) -> None:
+    def shown() -> str:
+        console = Console(file=io.StringIO(), width=200)
+        simulating._print_summary(console, run.folder, run.folder / "report.html", False)
+        assert isinstance(console.file, io.StringIO)
+        return console.file.getvalue()
+
+    assert "For a paper" not in shown()
+    (run.folder / "tables").mkdir()
+    assert f"For a paper: {run.folder / 'tables'}\n" in shown()
 
 
 def test_a_run_from_before_volumes_were_kept_has_the_figures_of_the_scans_alone(run: Run) -> None:

@@ -1,0 +1,12 @@
+"""Where a tracker is, as people may read it."""
+
+from __future__ import annotations
+
+import re
+
+CREDENTIALS = re.compile(r"(?<=://)[^/\s@]*@")
+
+
+def without_password(text: str) -> str:
+    """A URI, or a text with some, without ``user:password@``."""
+    return CREDENTIALS.sub("", text)
