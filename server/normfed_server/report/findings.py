@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from normfed_server.report.lesions import AUROC, CHANCE, FEWEST_PATIENTS, PRECISION, beside_chance, plural
+from normfed_server.report.lesions import CHANCE, FEWEST_PATIENTS, beside_chance, plural
 from normfed_server.report.verdicts import (
     COMPARED,
     OURS,
@@ -18,7 +18,7 @@ from normfed_server.report.verdicts import (
     worse_on,
 )
 from normfed_server.report.words import SAME_MODEL, listed, number, percent, rate, signed
-from normfed_server.results.layout import Difference, LeagueRow, RunResults
+from normfed_server.results.layout import AUROC, PRECISION, Difference, LeagueRow, RunResults
 from normfed_server.results.league import beyond
 from normfed_server.results.models import BORROWED, UNSEEN
 

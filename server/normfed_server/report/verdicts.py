@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from normfed_server.report.lesions import AUROC, FEWEST_PATIENTS, PRECISION
-from normfed_server.results.layout import Difference, Figure, Figures, ModelFigures, RunResults
+from normfed_server.report.lesions import FEWEST_PATIENTS
+from normfed_server.results.layout import AUROC, PRECISION, Difference, Figure, Figures, ModelFigures, RunResults
 from normfed_server.results.league import beyond
 from normfed_server.results.models import BORROWED, UNSEEN
 
