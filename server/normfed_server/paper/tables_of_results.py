@@ -33,7 +33,10 @@ def models(study: StudyConfig, results: RunResults) -> Iterator[Table]:
 
 def _models(study: StudyConfig, results: RunResults, names: list[str], metrics: list[str], name: str) -> Table:
     figures = {name: results.evaluation[name].all for name in names if name != BORROWED}
-    best = {metric: surely_best(results, figures, metric, _differences(results, metric)) for metric in metrics}
+    best = {
+        metric: surely_best(results, figures, metric, _differences(results, metric), everybody=True)
+        for metric in metrics
+    }
     rows = [["chance", *(number(chance(results, metric)) for metric in metrics)]]
     for model in names:
         cells = []
@@ -81,7 +84,7 @@ def groups(results: RunResults, metric: str, by: str) -> Table:
             continue
         compared = {n: getattr(d, by).get(place, {}).get(metric) for n, d in results.differences.items()}
         known = {name: difference for name, difference in compared.items() if difference is not None}
-        best = surely_best(results, figures, metric, known)
+        best = surely_best(results, figures, metric, known, everybody=False)
         n = max(found[metric].n for found in figures.values())
         cells = []
         for name in names:
@@ -94,6 +97,8 @@ def groups(results: RunResults, metric: str, by: str) -> Table:
         f"{escaped(capital(results.metrics[metric].title))} {title}. {OF_PATIENTS}; $n$: patients. "
         "Bold: surely better than the others, as in the table of models; with fewer than six patients nothing is."
     )
+    if any(model.trainings for model in results.evaluation.values()):
+        caption += " Further trainings are known over all patients alone."
     head = {"sites": "Site", "kinds": "Lesion"}[by]
     titles = [narrow(choice.label(results, name)) for name in names]
     columns = [head, "$n$", *titles, *(["chance"] if by_site else [])]
