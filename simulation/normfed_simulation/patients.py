@@ -20,7 +20,7 @@ from normfed_simulation.run_folder import CONDITIONS
 
 
 def report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
-    """Write report.html; and for a paper the tables and figures beside it.
+    """Write report.html, with single patients where the run has sites on this machine, as that of a server has not.
 
     Parameters
     ----------
@@ -34,6 +34,8 @@ def report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
     """
     if not run.finished:
         raise RunError(f"{run.folder}: not finished. Go on with: normfed simulate --resume {run.folder}")
+    if not run.sites_file.exists():
+        return write_report(run)
     remembered = run.folder / "left_out.json"
     if left_out is not None:
         write_json(remembered, left_out)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from normfed_common.algorithms.arms import FEDERATED, POOLED
 from normfed_server.report.lesions import FEWEST_PATIENTS
 from normfed_server.report.verdicts import main_models
-from normfed_server.results.layout import Interval, RunResults
+from normfed_server.results.layout import AUROC, PRECISION, Interval, RunResults
 from normfed_server.results.models import BORROWED, UNSEEN
 
 LOCAL = "local"  # each site's own model
 ANCHORS = (LOCAL, POOLED, UNSEEN, BORROWED)
-CHIEF = ("auprc", "auroc")  # metrics that have tables and figures of their own, the first before the second
+CHIEF = (PRECISION, AUROC)  # metrics that have tables and figures of their own, the first before the second
 TITLES = {LOCAL: "each site alone", POOLED: "all scans in one place"}
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from normfed_server.paper import choice, style
-from normfed_server.results.curves import Band, Curves, thinned
+from normfed_server.results.curves import Band, Curves, guessing, thinned
 from normfed_server.results.layout import RunResults
 
 
@@ -34,7 +34,7 @@ def precision_recall(results: RunResults, found: Mapping[str, Curves]) -> Figure
     figure, (axes,) = style.panels(width_mm=style.COLUMN_MM, height_mm=92 + 4 * len(found))
     for name, curves in found.items():
         _draw(axes, choice.label(results, name), curves.precision, choice.looks(results)[name])
-    share = next(iter(found.values())).lesion_share
+    share = guessing(found.values())
     chance = f"chance: lesions are {100 * share:.2g} % of the voxels"
     axes.axhline(share, color=style.QUIET, linewidth=0.8, linestyle=(0, (1, 2)), label=chance)
     axes.set(xlim=(0, 1), ylim=(0, 1.01), aspect="equal", xlabel="recall of lesion voxels", ylabel="precision")

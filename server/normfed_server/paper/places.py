@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from normfed_common.algorithms.arms import FEDERATED, POOLED
 from normfed_server.paper import choice, style
+from normfed_server.results.chance import chance
 from normfed_server.results.layout import Figure as Mean
 from normfed_server.results.layout import RunResults
 
@@ -35,10 +34,7 @@ def dots(results: RunResults) -> Figure | None:
             found = [model.all.get(metric), *(model.sites.get(site, {}).get(metric) for site in sites)]
             offset = (number - (len(models) - 1) / 2) * 0.8 / len(models)
             _dots(panel, found, offset, looks[name], choice.label(results, name))
-        chance = results.metrics[metric].chance
-        if chance is not None:
-            line: dict[str, Any] = {"color": style.QUIET, "linewidth": 0.8, "linestyle": (0, (1, 2))}
-            panel.axvline(chance, label="chance", **line)
+        _chance(panel, [chance(results, metric), *(chance(results, metric, site) for site in sites)])
         panel.axhline(0.5, color=style.FAINT, linewidth=0.6)
         panel.set(xlabel=results.metrics[metric].title)
         panel.grid(axis="x", color="#E6E6E6", linewidth=0.5)
@@ -62,6 +58,16 @@ def _dots(axes: Axes, found: list[Mean | None], offset: float, number: int, labe
     middles = [mean.mean or 0.0 for mean in means.values()]
     axes.plot(middles, list(means), look["marker"], color=look["color"], label=label, markeredgewidth=0)
     style.intervals(axes, [choice.told(mean.ci95, mean.n) for mean in means.values()], list(means), look["color"])
+
+
+def _chance(axes: Axes, found: list[float | None]) -> None:
+    """A line down every row of which it is known."""
+    known = {place: at for place, at in enumerate(found) if at is not None}
+    if known:
+        ends = [place - 0.5 for place in known], [place + 0.5 for place in known]
+        axes.vlines(
+            list(known.values()), *ends, color=style.QUIET, linewidth=0.8, linestyle=(0, (1, 2)), label="chance"
+        )
 
 
 def matrix(results: RunResults, metric: str) -> Figure | None:

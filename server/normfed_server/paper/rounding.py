@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.metrics.base import SHARE
 from normfed_server.report import words
-from normfed_server.report.lesions import FEWEST_PATIENTS
-from normfed_server.results.layout import Described, Difference, Figures, Interval, RunResults
-from normfed_server.results.league import SHOWN, beyond
+from normfed_server.report.verdicts import judged, trainings_apart
+from normfed_server.results.layout import Described, Difference, Figure, Figures, Interval, RunResults
 
 NOTHING = "--"
 
@@ -51,13 +50,18 @@ def one_decimal(value: float | None) -> str:
 
 
 def surely_best(
-    results: RunResults, figures: dict[str, Figures], metric: str, differences: dict[str, Difference]
+    results: RunResults,
+    figures: Mapping[str, Figures],
+    metric: str,
+    differences: Mapping[str, Difference],
+    *,
+    everybody: bool,
 ) -> str:
     """The model that is better than every other one by a metric; none (an empty name) where that is not sure.
 
-    Beside the federated model the paired 95 % interval decides; of two others, whose difference nobody tells, the
-    intervals of the means must be apart, which takes more. No model is better than the only one, nor where fewer than
-    six patients were tested, nor where a training of it is not better than every one of the other.
+    By the rule of the report (`judged`): beside the federated model by the paired 95 % interval; of two others, whose
+    difference nobody tells, by the intervals of their means, which must be apart: that takes more. No model is better
+    than the only one, nor where fewer than six patients were tested.
 
     Parameters
     ----------
@@ -65,38 +69,33 @@ def surely_best(
         Of models, over the same patients.
     differences
         The federated model less each other one.
+    everybody
+        Whether these are all patients, over whom further trainings are known: each of them must be better then.
     """
     higher = results.metrics[metric].higher_is_better
     means = {name: f[metric].mean for name, f in figures.items() if metric in f and f[metric].mean is not None}
-    if len(means) < 2 or min(figures[name][metric].n for name in means) < FEWEST_PATIENTS:
+    if len(means) < 2:
         return ""
     best = (max if higher else min)(means, key=lambda name: means[name] or 0.0)
-    sign = 1 if higher else -1
-    beaten = (_beats(results, figures, metric, differences, sign, best, other) for other in means if other != best)
-    return best if all(beaten) else ""
+    known = {name: figures[name][metric] for name in means}
+    for other in means.keys() - {best}:
+        first, second = (other, best) if other == FEDERATED else (best, other)
+        found = judged(
+            differences.get(second) if first == FEDERATED else _apart(known[first], known[second]),
+            min(known[first].n, known[second].n),
+            trainings_apart(results, first, second, metric) if everybody else (),
+            higher_is_better=higher,
+        )
+        if found != ("better" if first == best else "worse"):
+            return ""
+    return best
 
 
-def _beats(
-    results: RunResults,
-    figures: dict[str, Figures],
-    metric: str,
-    differences: dict[str, Difference],
-    sign: int,
-    best: str,
-    other: str,
-) -> bool:
-    ours, theirs = _trainings(results, best, metric), _trainings(results, other, metric)
-    if any(sign * (mine - its) <= 0 for mine in ours for its in theirs):
-        return False
-    compared = {best, other} - {FEDERATED}
-    if len(compared) == 1:
-        difference = differences.get(compared.pop())
-        return difference is not None and beyond(difference, sign if best == FEDERATED else -sign)
-    ends = [figures[name][metric].ci95 or (None, None) for name in (best, other)]
-    (nearest, farthest) = (ends[0][0], ends[1][1]) if sign > 0 else (ends[1][0], ends[0][1])
-    return nearest is not None and farthest is not None and nearest - farthest >= SHOWN
+def _apart(first: Figure, second: Figure) -> Difference:
+    """Of two means whose difference nobody tells: what their intervals leave open."""
+    (low, high), (lowest, highest) = (figure.ci95 or (None, None) for figure in (first, second))
+    return Difference(mean=_less(first.mean, second.mean), ci95=(_less(low, highest), _less(high, lowest)))
 
 
-def _trainings(results: RunResults, name: str, metric: str) -> Sequence[float]:
-    found = results.evaluation[name].trainings.get(metric)
-    return [] if found is None else [mean for mean in found.means if mean is not None]
+def _less(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first - second

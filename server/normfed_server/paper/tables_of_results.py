@@ -10,6 +10,7 @@ from normfed_common.study.config import StudyConfig
 from normfed_server.paper import choice
 from normfed_server.paper.latex import Table, bold, capital, escaped, narrow, stacked
 from normfed_server.paper.rounding import NOTHING, interval, number, one_decimal, signed, surely_best, with_interval
+from normfed_server.results.chance import chance
 from normfed_server.results.layout import Difference, Figures, Gains, LeagueFigure, RunResults
 from normfed_server.results.models import BORROWED
 
@@ -32,8 +33,11 @@ def models(study: StudyConfig, results: RunResults) -> Iterator[Table]:
 
 def _models(study: StudyConfig, results: RunResults, names: list[str], metrics: list[str], name: str) -> Table:
     figures = {name: results.evaluation[name].all for name in names if name != BORROWED}
-    best = {metric: surely_best(results, figures, metric, _differences(results, metric)) for metric in metrics}
-    rows = [["chance", *(number(results.metrics[metric].chance) for metric in metrics)]]
+    best = {
+        metric: surely_best(results, figures, metric, _differences(results, metric), everybody=True)
+        for metric in metrics
+    }
+    rows = [["chance", *(number(chance(results, metric)) for metric in metrics)]]
     for model in names:
         cells = []
         for metric in metrics:
@@ -49,8 +53,8 @@ def _models(study: StudyConfig, results: RunResults, names: list[str], metrics: 
     caption = (
         f"How well lesions are found. {OF_PATIENTS}, of at most {n} patients; image AUROC is over people. The study's "
         f"own model is {escaped(str(study.model['name']))}, federated by {escaped(strategy)}. Chance is what a map "
-        "of noise gets, where that does not depend on the lesions. Bold: surely better than every other model by the "
-        "95\\,\\% interval of the difference to the federated model, or by intervals that are apart."
+        "of noise gets: of average precision the lesions' share of the voxels. Bold: surely better than every "
+        "other model by the 95\\,\\% interval of the difference to the federated model, or by intervals that are apart."
     )
     titles = [narrow(results.metrics[metric].title) for metric in metrics]
     return Table(name, caption, ["Model", *titles], f"l{'l' * len(metrics)}", rows)
@@ -71,6 +75,7 @@ def worst_sites(results: RunResults) -> Table:
 def groups(results: RunResults, metric: str, by: str) -> Table:
     """The principal models per site, or by kind of lesion."""
     names = choice.principal(results)
+    by_site = by == "sites"  # chance of average precision is known of sites, and not of kinds of lesion
     of: dict[str, dict[str, Figures]] = {name: getattr(results.evaluation[name], by) for name in names}
     rows = []
     for place in sorted({place for found in of.values() for place in found}):
@@ -79,22 +84,25 @@ def groups(results: RunResults, metric: str, by: str) -> Table:
             continue
         compared = {n: getattr(d, by).get(place, {}).get(metric) for n, d in results.differences.items()}
         known = {name: difference for name, difference in compared.items() if difference is not None}
-        best = surely_best(results, figures, metric, known)
+        best = surely_best(results, figures, metric, known, everybody=False)
         n = max(found[metric].n for found in figures.values())
         cells = []
         for name in names:
             figure = figures.get(name, {}).get(metric)
             text = NOTHING if figure is None else with_interval(figure.mean, choice.told(figure.ci95, figure.n))
             cells.append(bold(text) if name == best else text)
-        rows.append([escaped(place), str(n), *cells])
+        rows.append([escaped(place), str(n), *cells, *([number(chance(results, metric, place))] if by_site else [])])
     title = {"sites": "per site", "kinds": "by kind of lesion"}[by]
     caption = (
         f"{escaped(capital(results.metrics[metric].title))} {title}. {OF_PATIENTS}; $n$: patients. "
         "Bold: surely better than the others, as in the table of models; with fewer than six patients nothing is."
     )
+    if any(model.trainings for model in results.evaluation.values()):
+        caption += " Further trainings are known over all patients alone."
     head = {"sites": "Site", "kinds": "Lesion"}[by]
     titles = [narrow(choice.label(results, name)) for name in names]
-    return Table(f"{by}-{metric}", caption, [head, "$n$", *titles], f"lr{'l' * len(names)}", rows)
+    columns = [head, "$n$", *titles, *(["chance"] if by_site else [])]
+    return Table(f"{by}-{metric}", caption, columns, f"lr{'l' * (len(columns) - 2)}", rows)
 
 
 def matrix(results: RunResults, metric: str) -> Table:

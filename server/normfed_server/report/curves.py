@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from normfed_server.report.figures import COLOURS, CURRENT, legend_below, to_html
-from normfed_server.results.curves import Curves, curves, thinned
+from normfed_server.results.curves import Curves, curves, guessing, thinned
 from normfed_server.results.layout import RunResults
 
 
@@ -26,9 +26,9 @@ def roc(found: Mapping[str, Curves]) -> str:
 
 
 def precision_recall(found: Mapping[str, Curves]) -> str:
-    """Precision against recall; chance is the lesions' share."""
+    """Precision against recall; chance is the lesions' share of the voxels."""
     lines = {title: of.precision.curve for title, of in found.items()}
-    share = max(of.lesion_share for of in found.values())
+    share = guessing(found.values())
     return _drawn(lines, [(0, share), (1, share)], "recall: share of lesion voxels found", "precision")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from normfed_server.report.lesions import AUROC, CHANCE, FEWEST_PATIENTS, PRECISION, beside_chance, plural
+from normfed_server.report.lesions import CHANCE, FEWEST_PATIENTS, beside_chance, plural
 from normfed_server.report.verdicts import (
     COMPARED,
     OURS,
@@ -10,7 +10,9 @@ from normfed_server.report.verdicts import (
     Verdict,
     difference_of,
     figure_of,
+    judged,
     means_of,
+    trainings_apart,
     trainings_of,
     trivial,
     verdict,
@@ -18,8 +20,7 @@ from normfed_server.report.verdicts import (
     worse_on,
 )
 from normfed_server.report.words import SAME_MODEL, listed, number, percent, rate, signed
-from normfed_server.results.layout import Difference, LeagueRow, RunResults
-from normfed_server.results.league import beyond
+from normfed_server.results.layout import AUROC, PRECISION, Difference, LeagueRow, RunResults
 from normfed_server.results.models import BORROWED, UNSEEN
 
 BROKEN = 2.0  # times the promised false positives: a promise that is not kept
@@ -82,8 +83,8 @@ def _at_unseen_hospitals(results: RunResults) -> list[str]:
     if not found or max(beside.n for beside in found.values()) < FEWEST_PATIENTS:
         return []
     reached = listed(f"{TITLES[metric]} {number(beside.unseen)}" for metric, beside in found.items())
-    mean = _judged(results, {metric: (beside.borrowed, beside.over_borrowed) for metric, beside in found.items()})
-    best = _judged(results, {metric: (beside.best, beside.over_best) for metric, beside in found.items()})
+    mean = _judged(results, {name: (beside.borrowed, beside.over_borrowed, beside.n) for name, beside in found.items()})
+    best = _judged(results, {name: (beside.best, beside.over_best, beside.n) for name, beside in found.items()})
     return [
         f"At a hospital that it never saw the federation's model reaches {reached}; beside the mean of all other "
         f"hospitals' own models there it is {mean}.",
@@ -91,22 +92,18 @@ def _at_unseen_hospitals(results: RunResults) -> list[str]:
     ]
 
 
-def _judged(results: RunResults, theirs: dict[str, tuple[float | None, Difference]]) -> str:
+def _judged(results: RunResults, theirs: dict[str, tuple[float | None, Difference, int]]) -> str:
     """Better, worse or tied by every metric, those of one verdict together."""
     groups: dict[Verdict, list[str]] = {}
-    for metric, (figure, difference) in theirs.items():
+    for metric, (figure, difference, patients) in theirs.items():
         by = f"{TITLES[metric]} ({number(figure)}; {_difference_in_words(difference, True)})"
-        groups.setdefault(_unseen_verdict(results, metric, difference), []).append(by)
+        groups.setdefault(_unseen_verdict(results, metric, difference, patients), []).append(by)
     return listed(f"{found} by {listed(metrics)}" for found, metrics in groups.items())
 
 
-def _unseen_verdict(results: RunResults, metric: str, difference: Difference) -> Verdict:
+def _unseen_verdict(results: RunResults, metric: str, difference: Difference, patients: int) -> Verdict:
     """As `verdict`; trainings are compared with those of the mean of the other hospitals' models."""
-    ours, theirs = (trainings_of(results, name, metric) or [0.0] for name in (UNSEEN, BORROWED))
-    several = len(ours) > 1
-    if beyond(difference, 1) and (not several or min(ours) > max(theirs)):
-        return "better"
-    return "worse" if beyond(difference, -1) and (not several or max(ours) < min(theirs)) else "tied"
+    return judged(difference, patients, trainings_apart(results, UNSEEN, BORROWED, metric))
 
 
 def _worth(results: RunResults) -> list[str]:
@@ -117,7 +114,7 @@ def _worth(results: RunResults) -> list[str]:
     if verdict(results, "local", PRECISION) == "better":
         return []
     by = f"by {TITLES[PRECISION]}"
-    if _unseen_verdict(results, PRECISION, found.over_borrowed) == "better":
+    if _unseen_verdict(results, PRECISION, found.over_borrowed, found.n) == "better":
         return [
             f"A hospital that trains gains nothing {by} over its own model; one that does not train does, over any "
             "other hospital's: that is what this federation is for."

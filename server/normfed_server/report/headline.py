@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from normfed_server.report.chance import SHARE, beside, chance
+from normfed_server.report.chance import SHARE, beside
 from normfed_server.report.lesions import (
-    AUROC,
     CHANCE,
     FEWEST_PATIENTS,
-    PRECISION,
     beside_chance,
     few,
     in_words,
@@ -32,7 +30,8 @@ from normfed_server.report.verdicts import (
     worse_on,
 )
 from normfed_server.report.words import capital, listed, number, signed
-from normfed_server.results.layout import Figures, RunResults
+from normfed_server.results.chance import chance
+from normfed_server.results.layout import AUROC, PRECISION, Figures, RunResults
 
 BARELY = 0.1  # of AUROC above chance
 TOUCHED, HITS, FALSE = "lesion_sensitivity", "cluster_rank", "false_clusters"

@@ -16,9 +16,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from normfed_server.report.words import listed
-from normfed_server.results.layout import Figure, Figures
+from normfed_server.results.layout import AUROC, PRECISION, Figure, Figures
 
-AUROC, PRECISION = "auroc", "auprc"
 CHANCE = 0.5  # of AUROC, by its definition
 FEWEST_PATIENTS = 6  # with fewer no paired test can tell two models apart, and an interval of so few says nothing
 FOUND = 0.5  # of average precision: of the voxels called abnormal every second is lesion, over all thresholds

@@ -18,18 +18,18 @@ from normfed_common.foundation.files import write_text
 from normfed_common.study import withdrawn
 from normfed_server.report import curves, figures, glossary, participation, promises
 from normfed_server.report.cells import add_filters
-from normfed_server.report.chance import chance
 from normfed_server.report.drowned import drowned
 from normfed_server.report.findings import CONVERGED, sentences
 from normfed_server.report.headline import headline, refused
-from normfed_server.report.lesions import FEWEST_PATIENTS, PRECISION
+from normfed_server.report.lesions import FEWEST_PATIENTS
 from normfed_server.report.privacy import write_privacy
 from normfed_server.report.provenance import provenance
 from normfed_server.report.rendering import templates
 from normfed_server.report.verdicts import OURS, TITLES, enough, main_models, title, verdicts_of
 from normfed_server.report.words import adapted_sentences, note_sentences, warnings
 from normfed_server.results import influence, layout
-from normfed_server.results.layout import ModelFigures, RunResults
+from normfed_server.results.chance import chance
+from normfed_server.results.layout import PRECISION, ModelFigures, RunResults
 from normfed_server.runs.folder import REPORT, Run
 
 T = TypeVar("T")

@@ -16,12 +16,12 @@ from markupsafe import Markup
 from normfed_common.foundation.errors import DamagedError
 from normfed_common.foundation.files import write_text
 from normfed_server.report import arms, cost, leaving, promises, roc
-from normfed_server.report.chance import chance
 from normfed_server.report.drowned import drowned
 from normfed_server.report.rendering import templates
 from normfed_server.report.words import interval, listed, number
 from normfed_server.results import audit
 from normfed_server.results.audit import Finding, PrivacyAudit
+from normfed_server.results.chance import chance
 from normfed_server.results.guarantees import Guarantee, PrivacyFigures
 from normfed_server.results.layout import RunResults
 from normfed_server.runs.folder import PRIVACY, Run

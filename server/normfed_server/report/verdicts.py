@@ -6,10 +6,11 @@ in each of several trainings beside each of the other's. Everything else is a ti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
-from normfed_server.report.lesions import AUROC, FEWEST_PATIENTS, PRECISION
-from normfed_server.results.layout import Difference, Figure, Figures, ModelFigures, RunResults
+from normfed_server.report.lesions import FEWEST_PATIENTS
+from normfed_server.results.layout import AUROC, PRECISION, Difference, Figure, Figures, ModelFigures, RunResults
 from normfed_server.results.league import beyond
 from normfed_server.results.models import BORROWED, UNSEEN
 
@@ -37,14 +38,40 @@ def title(results: RunResults) -> str:
 
 def verdict(results: RunResults, other: str, metric: str) -> Verdict:
     """What the federated model is to another, see the module."""
-    figure, difference = figure_of(results, OURS, metric), difference_of(results, other, metric)
-    if figure is None or difference is None or figure.n < FEWEST_PATIENTS:
+    figures = [figure_of(results, name, metric) for name in (OURS, other)]
+    patients = min(0 if figure is None else figure.n for figure in figures)
+    gaps = trainings_apart(results, OURS, other, metric)
+    return judged(
+        difference_of(results, other, metric), patients, gaps, higher_is_better=results.metrics[metric].higher_is_better
+    )
+
+
+def judged(
+    difference: Difference | None, patients: int, gaps: Sequence[float] = (), *, higher_is_better: bool = True
+) -> Verdict:
+    """What one model is to another by the rule of the module, the same for all pairs.
+
+    Parameters
+    ----------
+    difference
+        The model less the other, over so many patients; None where it is not told.
+    gaps
+        The same between every training of the one and every one of the other; they are known over all patients alone.
+    """
+    if difference is None or patients < FEWEST_PATIENTS:
         return "tied"
-    theirs = trainings_of(results, other, metric) or [means_of(results, other)[metric]]
-    gaps = [mine - its for mine in trainings_of(results, OURS, metric) for its in theirs]
-    if beyond(difference, 1) and all(gap > 0 for gap in gaps):
+    sign = 1 if higher_is_better else -1
+    if beyond(difference, sign) and all(sign * gap > 0 for gap in gaps):
         return "better"
-    return "worse" if beyond(difference, -1) and all(gap < 0 for gap in gaps) else "tied"
+    return "worse" if beyond(difference, -sign) and all(sign * gap < 0 for gap in gaps) else "tied"
+
+
+def trainings_apart(results: RunResults, name: str, other: str, metric: str) -> list[float]:
+    """Means over all patients of every training of a model less those of another one; none of a model trained once."""
+    figure = figure_of(results, other, metric)
+    mean = [] if figure is None or figure.mean is None else [figure.mean]
+    theirs = trainings_of(results, other, metric) or mean
+    return [mine - its for mine in trainings_of(results, name, metric) for its in theirs]
 
 
 def trivial(results: RunResults) -> dict[str, dict[str, Verdict]]:
@@ -63,11 +90,12 @@ def trivial(results: RunResults) -> dict[str, dict[str, Verdict]]:
 
 def worse_on(results: RunResults, kind: str, metric: str) -> dict[str, Difference]:
     """The trivial baselines that surely find a kind of lesion better, and by how much."""
-    if not enough(results.evaluation[OURS].kinds.get(kind, {}), metric):
+    figures = results.evaluation[OURS].kinds.get(kind, {})
+    if metric not in figures:
         return {}
     differences = {name: results.differences[name].kinds for name in trivial(results) if name in results.differences}
     found = {name: kinds[kind][metric] for name, kinds in differences.items() if metric in kinds.get(kind, {})}
-    return {name: difference for name, difference in found.items() if beyond(difference, -1)}
+    return {name: difference for name, difference in found.items() if judged(difference, figures[metric].n) == "worse"}
 
 
 def enough(figures: Figures, metric: str) -> bool:
@@ -99,7 +127,7 @@ def trainings_of(results: RunResults, name: str, metric: str) -> list[float]:
     if model is not None and metric in model.trainings:
         return [mean for mean in model.trainings[metric].means if mean is not None]
     for row in results.league:
-        if row.name == name and len(row.figures[metric].trainings) > 1:
+        if row.name == name and metric in row.figures and len(row.figures[metric].trainings) > 1:
             return [mean for mean in row.figures[metric].trainings if mean is not None]
     return []
 

@@ -7,6 +7,7 @@ counts from which the figures in metrics.json were made, and these are kept with
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from normfed_common.foundation import arrays as named
 from normfed_common.privacy import disclosure
 from normfed_server.arms import evaluation
 from normfed_server.arms.evaluation import VOXELS, ArmResult
+from normfed_server.results.chance import lesion_share
 from normfed_server.runs.folder import ARMS
 
 INSIDE = 5  # points of a band inside a bin
@@ -74,7 +76,7 @@ def of_counts(found: ArmResult) -> Curves | None:
             _inside(normal, lesion_raised, lesions_first=True),
             _inside(normal_raised, lesion, lesions_first=False),
         ),
-        float(lesion.sum() / (lesion.sum() + normal.sum())),
+        lesion_share([told]),
     )
 
 
@@ -110,6 +112,12 @@ def _inside(normal: np.ndarray, lesion: np.ndarray, *, lesions_first: bool) -> n
     all_found = true + false[has][:, None]
     precision = np.divide(true, all_found, out=np.full_like(true, float(lesions_first)), where=all_found > 0)
     return np.stack([(true / lesion.sum()).ravel(), precision.ravel()], -1)
+
+
+def guessing(found: Iterable[Curves]) -> float:
+    """Precision of guessing, of the one line that stands beside the curves of several models: the first's, which is
+    the federated one's. Others may serve fewer sites."""
+    return next(iter(found)).lesion_share
 
 
 def thinned(points: np.ndarray) -> np.ndarray:

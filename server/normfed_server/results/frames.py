@@ -13,7 +13,8 @@ import pandas as pd
 
 from normfed_common.algorithms.arms import FEDERATED
 from normfed_server.events.rounds import RoundFigures
-from normfed_server.results.layout import Described, Figure, Interval, LeagueRow, ModelFigures, RunResults
+from normfed_server.results.chance import chance
+from normfed_server.results.layout import Figure, Interval, LeagueRow, ModelFigures, RunResults
 
 Columns = Mapping[str, tuple[type, str]]  # name to type and meaning
 
@@ -29,6 +30,9 @@ _DIFFERENCE: Columns = {
     "low": (float, "lower end of its 95 % interval"),
     "high": (float, "upper end of it"),
 }
+_CHANCE: Columns = {
+    "chance": (float, "what a map of noise gets: of average precision the lesions' share of the voxels, where known")
+}
 _MODEL: Columns = {"model": (str, "as metrics.json calls it; RunResults.title has what people read")}
 _METRIC: Columns = {"metric": (str, "as metrics.json calls it")}
 
@@ -36,7 +40,7 @@ MODELS: Columns = {
     **_MODEL,
     **_METRIC,
     **_FIGURE,
-    "chance": (float, "what a map of noise gets; NaN where that depends on the lesions"),
+    **_CHANCE,
     "worst": (float, "mean at the site where it is worst"),
     "worst_site": (str, "that site"),
     "trainings": (int, "how often the model was trained; mean and interval are the first training's"),
@@ -46,7 +50,7 @@ MODELS: Columns = {
     "merged_low": (float, "least that it can be"),
     "merged_high": (float, "most that it can be"),
 }
-SITES: Columns = {**_MODEL, "site": (str, "where it was tested"), **_METRIC, **_FIGURE}
+SITES: Columns = {**_MODEL, "site": (str, "where it was tested"), **_METRIC, **_FIGURE, **_CHANCE}
 KINDS: Columns = {**_MODEL, "kind": (str, "of lesion"), **_METRIC, **_FIGURE}
 ROUNDS: Columns = {
     **_MODEL,
@@ -121,7 +125,7 @@ def models(results: RunResults) -> pd.DataFrame:
     """Every model over all patients by every metric, the columns of `MODELS`."""
     return _frame(
         (
-            {"model": name, "metric": metric, **_figure(figure), **_beside(model, metric, results.metrics.get(metric))}
+            {"model": name, "metric": metric, **_figure(figure), **_beside(results, model, metric)}
             for name, model in results.evaluation.items()
             for metric, figure in model.all.items()
         ),
@@ -133,7 +137,13 @@ def sites(results: RunResults) -> pd.DataFrame:
     """Every model at every site by every metric, the columns of `SITES`."""
     return _frame(
         (
-            {"model": name, "site": site, "metric": metric, **_figure(figure)}
+            {
+                "model": name,
+                "site": site,
+                "metric": metric,
+                **_figure(figure),
+                "chance": chance(results, metric, site),
+            }
             for name, model in results.evaluation.items()
             for site, figures in model.sites.items()
             for metric, figure in figures.items()
@@ -285,10 +295,10 @@ def _league_row(row: LeagueRow) -> dict[str, Any]:
     return found
 
 
-def _beside(model: ModelFigures, metric: str, described: Described | None) -> dict[str, Any]:
+def _beside(results: RunResults, model: ModelFigures, metric: str) -> dict[str, Any]:
     """What stands beside a model's figure over all patients."""
     worst, merged, trained = model.worst_site.get(metric), (model.merged or {}).get(metric), model.trainings.get(metric)
-    found: dict[str, Any] = {"chance": described.chance if described else None, "trainings": 1}
+    found: dict[str, Any] = {"chance": chance(results, metric), "trainings": 1}
     if worst is not None:
         found |= {"worst": worst.mean, "worst_site": worst.site}
     if merged is not None:

@@ -26,6 +26,7 @@ from normfed_server.results.reading import read_as
 
 FILE = "metrics.json"
 WITHOUT_LESION = "none"  # as sites call the kind of lesion of people who have none
+AUROC, PRECISION = "auroc", "auprc"  # what models are compared by
 IMAGE_AUROC = "image_auroc"  # of people, not of scans: it is beside the metrics of one scan in every table
 
 

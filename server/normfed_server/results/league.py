@@ -12,9 +12,8 @@ from normfed_common.metrics.base import Metric
 from normfed_common.metrics.summary import Summary, add, averaged, difference_interval
 from normfed_server.arms.plan import Arm, Plan
 from normfed_server.events.rounds import RoundFigures
-from normfed_server.results.layout import AtSite, Difference, Gain, Gains, LeagueFigure, LeagueRow
+from normfed_server.results.layout import PRECISION, AtSite, Difference, Gain, Gains, LeagueFigure, LeagueRow
 
-RANKED_BY = "auprc"
 ANCHOR = "local"
 FEWEST_PATIENTS = 5  # resampling fewer says nothing: one patient's interval has no width at all
 SHOWN = 0.0005  # half of the last digit of a figure in tables
@@ -49,7 +48,7 @@ def shown_in_league(metrics: Iterable[Metric]) -> list[str]:
 
 def _rank(row: LeagueRow) -> tuple[bool, float]:
     """Best first; last those whose sites may not say."""
-    mean = row.figures[RANKED_BY].mean
+    mean = row.figures[PRECISION].mean
     return (True, 0.0) if mean is None else (False, -mean)
 
 

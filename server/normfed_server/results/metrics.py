@@ -24,6 +24,7 @@ from normfed_server.arms.plan import Plan, baseline_titles, federated_title
 from normfed_server.arms.virtual_clock import Pace, hospital_time
 from normfed_server.events.rounds import RoundFigures
 from normfed_server.results.calibration import calibrated
+from normfed_server.results.chance import lesion_share
 from normfed_server.results.layout import (
     IMAGE_AUROC,
     AtSite,
@@ -242,13 +243,11 @@ def _worst(metrics: Sequence[Metric], summaries: Mapping[str, Summary]) -> dict[
 def _lesion_share(tested: ArmResult | None) -> LesionShare | None:
     """From counts that the sites' rankings are merged from, at sites that tell of lesions."""
     counts = tested.counts if tested is not None else {}
-    told = {site: (found["lesion"].sum(), found["normal"].sum()) for site, found in counts.items()}
-    voxels = {site: (float(lesion), float(lesion + normal)) for site, (lesion, normal) in told.items() if lesion}
-    if not voxels:
+    told = {site: found for site, found in counts.items() if found["lesion"].any()}
+    if not told:
         return None
     return LesionShare(
-        all=sum(lesion for lesion, _ in voxels.values()) / sum(of for _, of in voxels.values()),
-        sites={site: lesion / of for site, (lesion, of) in voxels.items()},
+        all=lesion_share(told.values()), sites={site: lesion_share([found]) for site, found in told.items()}
     )
 
 

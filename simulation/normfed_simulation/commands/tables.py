@@ -7,13 +7,22 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from normfed_server.report.chance import chance
 from normfed_server.report.verdicts import OURS
 from normfed_server.report.words import trainings_spread
-from normfed_server.results.layout import Difference, Figure, Gains, Interval, RunResults, Trainings, Unseen
+from normfed_server.results.chance import chance
+from normfed_server.results.layout import (
+    AUROC,
+    PRECISION,
+    Difference,
+    Figure,
+    Gains,
+    Interval,
+    RunResults,
+    Trainings,
+    Unseen,
+)
 from normfed_server.results.models import UNSEEN
 
-AUROC, PRECISION = "auroc", "auprc"
 NARROW: dict[str, Any] = {
     "title_justify": "left",
     "caption_justify": "left",

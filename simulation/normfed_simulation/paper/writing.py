@@ -1,4 +1,4 @@
-"""A simulated run's tables and figures: those of any run, and those of single patients."""
+"""A run's tables and figures: those of any run, and of a simulated one those of single patients."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 
 
 def write_paper(run: Run) -> list[Path]:
-    """Write tables/ and figures/ of a finished simulated run; returns the paths."""
+    """Write tables/ and figures/ of a finished run; returns the paths."""
+    found = writing.write_paper(run)
+    if not run.sites_file.exists():
+        return found
     from normfed_simulation.paper.tables import write_tables  # pandas
 
     results = layout.read(run.folder)
     return [
-        *writing.write_paper(run),
+        *found,
         *attempted(run, "tables of patients", lambda: write_tables(run, results)),
         *attempted(run, "figures of patients", lambda: write_figures(run, results)),
     ]

@@ -8,6 +8,7 @@ import pytest
 from run_results import run_results
 
 from normfed_server.paper.rounding import interval, number, percent, signed, surely_best, with_interval
+from normfed_server.report.verdicts import verdict
 from normfed_server.results.layout import Described, Difference, RunResults
 
 CLUSTERS = Described(title="clusters", unit="clusters", higher_is_better=False)
@@ -42,10 +43,10 @@ def of(mean: float, low: float, high: float, n: int = 20) -> dict[str, Any]:
     return {"all": figure, "sites": {}, "kinds": {}, "worst_site": {}}
 
 
-def best(models: dict[str, dict[str, Any]], differences: dict[str, Difference]) -> str:
+def best(models: dict[str, dict[str, Any]], differences: dict[str, Difference], everybody: bool = True) -> str:
     results: RunResults = run_results(evaluation=models)
     figures = {name: model.all for name, model in results.evaluation.items()}
-    return surely_best(results, figures, "auroc", differences)
+    return surely_best(results, figures, "auroc", differences, everybody=everybody)
 
 
 def less(mean: float, low: float, high: float) -> Difference:
@@ -100,5 +101,21 @@ def test_every_training_must_be_better_than_every_one_of_the_other() -> None:
     surely = {"local": less(0.05, 0.01, 0.09)}
     models = {"federated": {**OURS, "trainings": trained}, "local": {**of(0.85, 0.75, 0.95), "trainings": theirs}}
     assert best(models, surely) == ""
+    assert best(models, surely, everybody=False) == "federated"  # of a site's patients nobody knows the trainings
     theirs["auroc"]["means"] = [0.8, 0.83]
     assert best(models, surely) == "federated"
+
+
+@pytest.mark.parametrize("gap", [-0.05, 0.0002, 0.05])
+@pytest.mark.parametrize("patients", [5, 6])
+@pytest.mark.parametrize("means", [[], [0.9, 0.84], [0.9, 0.86]])
+def test_bold_in_a_paper_is_what_the_report_calls_better_or_worse(
+    gap: float, patients: int, means: list[float]
+) -> None:
+    trained = {"trainings": {"auroc": {"means": means, "mean": 0.87, "ci95": [0.8, 0.9]}}} if means else {}
+    ours, theirs = {**of(0.85 + gap, 0.7, 1.0, patients), **trained}, of(0.85, 0.75, 0.95, patients)
+    found = less(gap, gap - 0.0001, gap + 0.0001)
+    told = {"all": {"auroc": found.model_dump()}, "kinds": {}, "sites": {}}
+    results = run_results(evaluation={"federated": ours, "local": theirs}, differences={"local": told})
+    bold = best({"federated": ours, "local": theirs}, {"local": found})
+    assert verdict(results, "local", "auroc") == {"federated": "better", "local": "worse", "": "tied"}[bold]

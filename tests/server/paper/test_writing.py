@@ -110,6 +110,15 @@ def test_a_run_has_every_table_and_figure_that_it_has_figures_for(written: Calla
     assert before == {path: path.read_bytes() for path in before}
 
 
+def test_chance_of_average_precision_is_named_over_all_and_at_every_site(written: Callable[..., Run]) -> None:
+    share = {"all": 0.03, "sites": {"a": 0.05}}
+    run = written({**whole(), "lesion_share": share})
+    models, sites = ((run.folder / "tables" / f"{name}.tex").read_text() for name in ("models", "sites-auprc"))
+    assert r"{}chance & 0.500 & 0.030 \\" in models  # AUROC, average precision
+    last = {line.split(" & ")[0]: line.split(" & ")[-1] for line in sites.splitlines() if line.startswith("{}")}
+    assert (last["{}a"], last[r"{}b\_2 \& c"]) == (r"0.050 \\", r"-- \\")
+
+
 def test_a_run_without_figures_of_its_model_has_its_cohorts(written: Callable[..., Run]) -> None:
     run = written({"sites": metrics()["sites"]})
     assert {path.name for path in (run.folder / "tables").iterdir()} == {"cohorts.csv", "cohorts.tex"}

@@ -58,13 +58,17 @@ def test_a_run_without_figures_still_has_every_column_and_its_type(
 def test_models_have_chance_the_worst_site_and_what_trainings_say_beside_their_mean() -> None:
     trained = {"auprc": {"means": [0.2, 0.4], "mean": 0.3, "ci95": [0.1, 0.5]}}
     merged = {"merged": {"auroc": {"value": 0.7, "low": 0.6, "high": 0.8}}, "threshold": {"value": 1.0, "from": "x"}}
-    found = frames.models(run_results(evaluation={"federated": {**model(0.9), "trainings": trained, **merged}}))
+    share = {"all": 0.03, "sites": {"a": 0.05}}
+    of_model = {**model(0.9), "trainings": trained, **merged}
+    results = run_results(evaluation={"federated": of_model}, lesion_share=share)
+    found = frames.models(results)
     auroc, precision = (one(found, metric=metric) for metric in ("auroc", "auprc"))
     assert (auroc["mean"], auroc["sd"], auroc["n"], auroc["low"]) == (0.9, 0.1, 20, 0.85)
     assert (auroc["chance"], auroc["worst"], auroc["worst_site"], auroc["trainings"]) == (0.5, 0.8, "b", 1)
     assert (auroc["merged"], auroc["merged_low"], auroc["merged_high"]) == (0.7, 0.6, 0.8)
     assert (precision["trainings"], precision["trainings_low"], precision["trainings_high"]) == (2, 0.1, 0.5)
-    assert math.isnan(precision["chance"])
+    assert precision["chance"] == 0.03
+    assert one(frames.sites(results), site="a", metric="auprc")["chance"] == 0.05
     assert math.isnan(precision["merged"])
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from commands import normfed
 from compared import difference, metrics
 from rich.console import Console
 from run_results import run_results
@@ -94,3 +96,12 @@ def test_a_run_from_before_volumes_were_kept_has_the_figures_of_the_scans_alone(
     assert "patients-auroc.png" in names
     assert not names & {"volumes.csv", "lesions.csv", "bland-altman.png", "lesion-size.png"}
     assert "sub-03 & MS & -- & --" in (run.folder / "tables" / "patients" / "patients.tex").read_text()
+
+
+def test_a_servers_run_is_reported_without_single_patients(run: Run) -> None:
+    run.sites_file.unlink()
+    shutil.rmtree(run.folder / "sites")
+    assert normfed("report", run.folder).output == f"{run.folder / 'report.html'}\n"
+    assert (run.folder / "report.html").exists()
+    assert (run.folder / "tables" / "models.csv").exists()
+    assert not (run.folder / "tables" / "patients").exists()
