@@ -33,7 +33,7 @@ def report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
         If the run is not finished.
     """
     if not run.finished:
-        raise RunError(f"{run.folder}: not finished. normfed simulate --resume {run.folder}")
+        raise RunError(f"{run.folder}: not finished. Go on with: normfed simulate --resume {run.folder}")
     remembered = run.folder / "left_out.json"
     if left_out is not None:
         write_json(remembered, left_out)

@@ -9,6 +9,7 @@ import numpy as np
 
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.imaging.bids import read_dataset
+from normfed_common.algorithms.arms import POOLED
 from normfed_common.foundation.errors import DatasetError, RunError
 from normfed_common.metrics.subjects import wilcoxon_holm
 from normfed_server.report.verdicts import main_models
@@ -67,7 +68,7 @@ def patients(run: Run) -> pandas.DataFrame:
     import pandas
 
     if not run.finished:
-        raise RunError(f"{run.folder}: not finished. normfed simulate --resume {run.folder}")
+        raise RunError(f"{run.folder}: not finished. Go on with: normfed simulate --resume {run.folder}")
     if not run.sites_file.exists():
         raise RunError(
             f"{run.folder}: holds no figures of single patients, which never leave a hospital. A simulation has them."
@@ -105,7 +106,7 @@ def visits_of(run: Run) -> dict[tuple[str, str], Visit]:
             (config.name, visit.name): visit
             for config in read_sites(run.sites_file)
             for name, visits in read_dataset(config.data).sites().items()
-            if config.owns == (name,)
+            if config.name != POOLED and config.owns == (name,)
             for visit in visits
         }
     except DatasetError:

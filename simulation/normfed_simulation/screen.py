@@ -66,10 +66,10 @@ class Screen:
             self.progress.update(self.tasks[what], completed=done)  # all of them, perhaps: then it is finished
             self._log(what, done, total)
 
-    def advance(self, what: str, detail: str = "", steps: int = 1) -> None:
+    def advance(self, what: str, detail: str = "") -> None:
         """See `Watcher`."""
         if what in self.tasks:
-            self._reach(what, int(self.progress.tasks[self.tasks[what]].completed) + steps, detail)
+            self._reach(what, int(self.progress.tasks[self.tasks[what]].completed) + 1, detail)
 
     def _reach(self, what: str, done: int, detail: str) -> None:
         if what in self.tasks:

@@ -89,7 +89,7 @@ def begin(study: StudyConfig, data: Sequence[Path], out: Path, means: Means, con
     Parameters
     ----------
     data
-        Datasets: BIDS with sites, or public ones as they came. None for a study that has its own made.
+        Datasets: BIDS with sites, or public ones as they came. Empty for a study that has its own made.
 
     Raises
     ------

@@ -68,7 +68,10 @@ def test_the_frames_are_the_figures_of_the_run(run: OpenRun) -> None:
     assert at_a["mean"].item() == metrics["evaluation"]["federated"]["sites"]["a"]["auroc"]["mean"]
     losses = run.rounds[run.rounds.model == "federated"].pivot(index="round", columns="site", values="loss")
     assert losses.loc[2].to_dict() == metrics["rounds"][1]["loss"]
-    assert list(run.league.name)[-1] == "local"
+    assert list(run.league.iloc[:, 0])[-1] == "local"
+    assert set(run.gains.other) == {"local", "atlas"}
+    assert set(run.kinds.kind) == set(patients.kind)
+    assert set(run.matrix.trained) == set(run.calibration.site) - {"all"} == set(run.cohorts.site)
 
 
 def test_maps_are_those_of_the_run_and_of_its_other_models(run: OpenRun) -> None:
@@ -80,7 +83,7 @@ def test_maps_are_those_of_the_run_and_of_its_other_models(run: OpenRun) -> None
     assert again.shape == ours.shape
     np.testing.assert_allclose(again.affine, ours.affine)
     assert not np.array_equal(again.get_fdata(), ours.get_fdata())
-    on_flair = run.map(subject, on="FLAIR")
+    on_flair = run.map(subject, modality="FLAIR")
     assert on_flair.shape == run.scan(subject, "FLAIR").shape
     np.testing.assert_allclose(on_flair.affine, run.scan(subject, "FLAIR").affine, atol=1e-5)
     lesion = run.lesion(subject)
@@ -103,7 +106,7 @@ def test_a_model_of_a_run_scores_a_scan_as_the_run_did(run: OpenRun) -> None:
     ("asked", "said"),
     [
         ({"subject": "sub-nobody"}, "nobody is called sub-nobody"),
-        ({"on": "T2w"}, "has no T2w, only FLAIR, T1w"),
+        ({"modality": "T2w"}, "has no T2w, only FLAIR, T1w"),
         ({"model": "krum"}, r"has no model called krum\. Its models are atlas, federated"),
         ({"model": "atlas", "which": "doubt"}, r"atlas makes no map called doubt\. Its maps are anomaly"),
     ],
@@ -122,6 +125,10 @@ def test_a_run_of_a_server_has_no_patients(run: OpenRun, tmp_path: Path) -> None
         _ = served.patients
     with pytest.raises(RunError, match="has no scans: it is a server's"):
         served.map("sub-01")
+    with pytest.raises(RunError, match="is a server's run, whose sites are elsewhere"):
+        served.model(site="a")
+    with pytest.raises(RunError, match=r"every site has a local model of its own\. Say whose with site="):
+        served.model("local")
 
 
 def test_whoever_interrupts_a_run_is_told_what_goes_on_and_it_ends_with_the_same_weights(
@@ -186,6 +193,8 @@ def test_new_scans_are_scored_into_a_frame_that_names_who_was_not(
     assert list(found.status) == ["scored", "failed"]
     assert "FLAIR is missing" in found.reason[1]
     assert told.warned == [found.reason[1]]
+    assert found.attrs["notes"] == []
+    assert found.subject[0] == subject
     ours = nibabel.Nifti1Image.from_filename(found.anomaly_map[0])
     np.testing.assert_array_equal(ours.get_fdata(), run.map(subject).get_fdata())
 

@@ -99,6 +99,9 @@ def to_prune(
 def prune(root: Path, chosen: Iterable[Kept]) -> int:
     """Take things away; returns how many bytes are free again.
 
+    Runs and commands that prepare or read scans are waited for by whoever prunes; a dataset that Python only looks at,
+    such as that of `normfed.example_data`, may go.
+
     Raises
     ------
     UserError

@@ -75,8 +75,8 @@ def simulate(
 def compare(
     study: Study = "siamese",
     *,
-    strategies: Sequence[Entry] | None = None,
-    compressions: Sequence[str] | None = None,
+    strategies: Entry | Sequence[Entry] | None = None,
+    compressions: str | Sequence[str] | None = None,
     repeats: int | None = None,
     data: Data = None,
     out: Place = "runs",
@@ -95,8 +95,8 @@ def compare(
     Parameters
     ----------
     strategies
-        Names, ``{"name": "ditto", "lambda": 0.5}``, ``local``, ``pooled``, or ``all``; the first becomes the study's
-        own. None: those of the study, or else the usual ones.
+        Names, ``{"name": "ditto", "lambda": 0.5}``, ``local``, ``pooled``, or ``all``; a single one stands for a list
+        of one. The first becomes the study's own. None: those of the study, or else the usual ones.
     compressions
         Of ``fp16``, ``bf16`` and ``int8``: under which the study's own strategy is trained as well.
     repeats
@@ -104,8 +104,9 @@ def compare(
     """
     means = Means(engine, device, workers)
     conditions = Conditions(hospital_times, _attacks(attacks))
-    entries = None if strategies is None else comparison.checked(strategies, "strategies")
-    own = comparison.changes(asked(study, changes), entries, compressions, repeats)
+    entries = None if strategies is None else comparison.checked(_several(strategies), "strategies")
+    under = [compressions] if isinstance(compressions, str) else compressions
+    own = comparison.changes(asked(study, changes), entries, under, repeats)
     begun = started.begin(asked(study, own | changes), _folders(data), Path(out), means, conditions)
     return _finished(begun, progress)
 
@@ -153,11 +154,19 @@ def asked(study: Study, changes: Mapping[str, Any]) -> StudyConfig:
     StudyError
         If it cannot be read, or asks for something unknown or impossible.
     """
+    if wrong := [key for key in changes if "__" in key]:
+        right = wrong[0].replace("__", ".")
+        raise StudyError(f"{wrong[0]}: keys of a study are joined by dots. Write **{{{right!r}: ...}}.")
     if isinstance(study, StudyConfig):
         return resolve(changed(study.model_dump(mode="json"), changes), study.name) if changes else study
     if isinstance(study, Mapping):
         return resolve(changed(study, changes), "the study")
     return load_study(Path(study), **changes)
+
+
+def _several(given: Entry | Sequence[Entry]) -> list[Entry]:
+    """A list, of a single name or entry too."""
+    return [given] if isinstance(given, str | Mapping) else list(given)
 
 
 def _folders(data: Data) -> list[Path]:

@@ -14,6 +14,8 @@ from normfed_simulation.watcher import Watcher
 def example_data(study: Study = "demo", *, progress: bool | Watcher = True) -> Path:
     """The synthetic people of a study as a BIDS dataset in the cache, made where it is not there yet.
 
+    `normfed cache prune` may take it away.
+
     Parameters
     ----------
     study

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 class OpenRun:
     """A finished run: its figures as pandas' frames, its models, its maps.
 
+    The columns of every frame are in the documentation, under the reference of a run folder.
+
     Parameters
     ----------
     folder
@@ -44,7 +47,8 @@ class OpenRun:
         If it is none, or not finished.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str | PathLike[str]) -> None:
+        folder = Path(folder)
         self._run = reopen(folder)
         if not self._run.finished:
             raise RunError(f"{folder}: not finished. Go on with normfed.resume({str(folder)!r}).")
@@ -62,28 +66,53 @@ class OpenRun:
 
     @cached_property
     def patients(self) -> pandas.DataFrame:
-        """A row for every patient's visit, model and metric; of a simulation only. See `people.patients`."""
+        """A row for every patient's visit, model and metric; of a simulation only."""
         return people.patients(self._run)
 
     @cached_property
     def models(self) -> pandas.DataFrame:
-        """A row for every model and metric, over all patients. See `frames.models`."""
+        """A row for every model and metric, over all patients."""
         return frames.models(self.results)
 
     @cached_property
     def sites(self) -> pandas.DataFrame:
-        """A row for every model, site and metric. See `frames.sites`."""
+        """A row for every model, site and metric."""
         return frames.sites(self.results)
 
     @cached_property
     def rounds(self) -> pandas.DataFrame:
-        """A row for every model, round and site. See `frames.rounds`."""
+        """A row for every model, round and site."""
         return frames.rounds(self.results)
 
     @cached_property
     def league(self) -> pandas.DataFrame:
-        """A row for every strategy, then local-only and pooled training. See `frames.league`."""
+        """A row for every strategy, then local-only and pooled training."""
         return frames.league(self.results)
+
+    @cached_property
+    def kinds(self) -> pandas.DataFrame:
+        """A row for every model, kind of lesion and metric."""
+        return frames.kinds(self.results)
+
+    @cached_property
+    def gains(self) -> pandas.DataFrame:
+        """What the federated model has over every other one, over all patients, per site and per kind of lesion."""
+        return frames.gains(self.results)
+
+    @cached_property
+    def matrix(self) -> pandas.DataFrame:
+        """A row for every metric, site that trained and site where that site's model was tested."""
+        return frames.matrix(self.results)
+
+    @cached_property
+    def calibration(self) -> pandas.DataFrame:
+        """A row for every model and site: false positives in normal people, promised and measured."""
+        return frames.calibration(self.results)
+
+    @cached_property
+    def cohorts(self) -> pandas.DataFrame:
+        """A row for every site: its people by role."""
+        return frames.cohorts(self.results)
 
     def model(self, name: str = FEDERATED, site: str | None = None, device: str = "cpu") -> NormativeModel:
         """One of the run's models, ready to score prepared scans.
@@ -91,7 +120,8 @@ class OpenRun:
         Parameters
         ----------
         name
-            As in the frames; `local` is the site's own.
+            As in the frames; `local` is the site's own, and needs one. The rows `leave-one-site-out` and `borrowed` of
+            tables are of several models: those are called `without-SITE` and `local-SITE`.
         site
             Whose; None for the model that all share. In a simulation a site's model has what it learns from the site's
             own people.
@@ -99,8 +129,13 @@ class OpenRun:
         Raises
         ------
         RunError
-            If the run has no such model or site, or sites have models of their own and none is named.
+            If the run has no such model or site, sites have models of their own and none is named, or a site is and the
+            run is a server's.
+        DatasetError
+            If there is no such device.
         """
+        if site is None and name == remade.OWN:
+            raise RunError(f"{self.folder}: every site has a local model of its own. Say whose with site=.")
         if site is not None:
             return remade.served(self._run, self._site(site, device), name).model
         return served_model(self.folder, choose_device(device), name)
@@ -131,7 +166,7 @@ class OpenRun:
         subject: str,
         model: str = FEDERATED,
         *,
-        on: str | None = None,
+        modality: str | None = None,
         session: str | None = None,
         which: str = ANOMALY,
     ) -> nibabel.Nifti1Image:
@@ -144,8 +179,8 @@ class OpenRun:
         model
             As in the frames; `local` is that of the person's own site. Maps of the federated model lie in the run
             folder; others are made again.
-        on
-            The modality on whose grid; None for the reference, T1w where the person has one.
+        modality
+            The scan on whose grid it lies; None for the reference, T1w where the person has one.
         session
             Which visit, where the person has several.
         which
@@ -157,7 +192,7 @@ class OpenRun:
             If nobody is called so or has no such scan, the run has no such model, or the model makes no such map.
         """
         where, visit = self._visit(subject, session)
-        shown = self._modality(visit, on)
+        shown = self._modality(visit, modality)
         kept = self.folder / "maps" / f"{visit.name}_space-{shown}_desc-{which}_map.nii.gz"
         if model == FEDERATED and kept.exists():
             return nibabel.Nifti1Image.from_filename(kept)
@@ -195,6 +230,8 @@ class OpenRun:
         return people.visits_of(self._run)
 
     def _site(self, name: str, device: str) -> Site:
+        if not self._run.sites_file.exists():
+            raise RunError(f"{self.folder}: is a server's run, whose sites are elsewhere: only what all share is here.")
         sites = {config.name: config for config in read_sites(self._run.sites_file)}
         if name not in sites or name == POOLED:
             there = ", ".join(site for site in sites if site != POOLED)

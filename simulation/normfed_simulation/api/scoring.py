@@ -12,14 +12,15 @@ from normfed_client.imaging.bids import Problem
 from normfed_client.scoring import scoring
 from normfed_client.scoring.rows import PersonScore
 from normfed_client.scoring.scoring import score_inputs
+from normfed_common.study.withdrawn import read as read_withdrawn
 from normfed_simulation.api.opened import OpenRun
 from normfed_simulation.api.progress import watching
 from normfed_simulation.watcher import Watcher
 
 WHAT = "Scoring"
 Place = str | PathLike[str]
-COLUMNS = [name for name in PersonScore.__dataclass_fields__ if name != "sources"]
-RENAMED = {"map": "anomaly_map", "p_map": "p_value_map"}  # a frame has a method called map
+COLUMNS = list(PersonScore.__dataclass_fields__)
+RENAMED = {"participant_id": "subject", "map": "anomaly_map", "p_map": "p_value_map"}  # a frame has a method called map
 
 
 def score(
@@ -27,7 +28,7 @@ def score(
     inputs: Place | Sequence[Place] = (),
     *,
     out: Place,
-    masks: Place | Sequence[Place] = (),
+    brain_masks: Place | Sequence[Place] = (),
     modalities: Mapping[str, Place] | None = None,
     device: str = "auto",
     site: str | None = None,
@@ -43,8 +44,8 @@ def score(
         Scans, folders of scans, BIDS datasets.
     out
         Folder that becomes a dataset of BIDS derivatives.
-    masks
-        Brain masks: of one person, or of several by their BIDS names. Those beside scans by their names are found.
+    brain_masks
+        Of one person, or of several by their BIDS names. Those beside scans by their names are found.
     modalities
         Scans of one person by modality, whose names need say nothing: ``{"T1w": ..., "FLAIR": ...}``.
     site
@@ -53,8 +54,9 @@ def score(
     Returns
     -------
     A row for every person and session, those who could not be scored too: ``status`` is `scored` or `failed`, and
-    ``reason`` says why; ``anomaly_map``, ``p_value_map`` and ``cluster_table`` are paths. The other columns are the
-    fields of `PersonScore`.
+    ``reason`` says why; ``anomaly_map``, ``p_value_map`` and ``cluster_table`` are paths. ``subject`` and ``session``
+    are as in the other frames; the other columns are the fields of `PersonScore`. What else is to be known, such as
+    that somebody withdrew from the run, is in ``attrs["notes"]``.
 
     Raises
     ------
@@ -63,19 +65,25 @@ def score(
     """
     folder = run.folder if isinstance(run, OpenRun) else Path(run)
     named = {modality: Path(path) for modality, path in (modalities or {}).items()}
+    withdrawn = read_withdrawn(folder).sentences()
     with watching(progress) as watcher:
+        for sentence in withdrawn:
+            watcher.warn(sentence)
         scores = score_inputs(
             folder,
             _paths(inputs),
             Path(out),
-            brain_masks=_paths(masks),
+            brain_masks=_paths(brain_masks),
             modalities=named,
             device=device,
             site=site,
             watcher=_Told(watcher),
         )
     rows = [[getattr(row, name) for name in COLUMNS] for row in scores.people]
-    return pandas.DataFrame(rows, columns=COLUMNS).rename(columns=RENAMED)
+    frame = pandas.DataFrame(rows, columns=COLUMNS).rename(columns=RENAMED)
+    frame["session"] = [None if row.session is None else row.session.removeprefix("ses-") for row in scores.people]
+    frame.attrs["notes"] = [*withdrawn, *scores.notes]
+    return frame
 
 
 class _Told(scoring.Watcher):

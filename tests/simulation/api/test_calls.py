@@ -52,6 +52,17 @@ def test_a_strategy_that_is_none_is_said() -> None:
         normfed.compare(TINY, strategies=["fedavg", 3])  # type: ignore[list-item]
 
 
+def test_a_single_name_stands_for_a_list_of_one() -> None:
+    assert calls._several("all") == ["all"]
+    assert calls._several({"name": "ditto"}) == [{"name": "ditto"}]
+    assert calls._several(("fedavg", "ditto")) == ["fedavg", "ditto"]
+
+
+def test_underscores_between_words_are_answered_with_dots() -> None:
+    with pytest.raises(StudyError, match=r"federation__rounds: keys .* Write \*\*\{'federation\.rounds': \.\.\.\}"):
+        normfed.simulate(TINY, federation__rounds=2)
+
+
 def test_what_is_refused_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="auto, cpu"):
         normfed.simulate(TINY, out=tmp_path / "runs", device="gpu")
