@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Protocol, TypeVar
 
+from normfed_common.study.config import StudyConfig
 from normfed_server.events.rounds import RoundFigures
 from normfed_server.results.layout import (
     Cohort,
@@ -23,6 +24,7 @@ class _OverPeople(Protocol):
     def n(self) -> int: ...
 
 
+PERSON = "sub-"
 F = TypeVar("F", bound=_OverPeople)
 T = TypeVar("T")
 
@@ -67,6 +69,14 @@ def without_single_people(results: RunResults) -> RunResults:
         }
     )
     return results if found == results else found
+
+
+def study_without_people(study: StudyConfig) -> StudyConfig:
+    """A study that does not say which single people it leaves out, and why; the same object where it names none."""
+    told = {name: why for name, why in study.data.exclude.items() if not name.startswith(PERSON)}
+    if told == study.data.exclude:
+        return study
+    return study.model_copy(update={"data": study.data.model_copy(update={"exclude": told})})
 
 
 def trained_alone(results: RunResults) -> frozenset[str]:

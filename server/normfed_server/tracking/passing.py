@@ -13,7 +13,7 @@ from normfed_common.foundation.errors import RunError, UserError
 from normfed_server.events.kinds import Failed, Planned, RoundDone
 from normfed_server.results import layout
 from normfed_server.results.layout import RunResults
-from normfed_server.results.sharing import without_losses, without_single_people
+from normfed_server.results.sharing import study_without_people, without_losses, without_single_people
 from normfed_server.runs.folder import REPORT, Run, counts_only
 from normfed_server.runs.following import EVERY_S, Tail
 from normfed_server.state.folder import LEDGER
@@ -157,7 +157,7 @@ def check(run: Run, *, patients: bool, follow: bool) -> None:
 def pass_on(run: Run, tracker: Listener, *, patients: bool) -> None:
     """Tell a tracker of a finished run."""
     results = _results(run, patients=patients)
-    tracker.parameters(telling.parameters(run.study))
+    tracker.parameters(telling.parameters(run.study if patients else study_without_people(run.study)))
     for arm, entry in telling.rounds(results):
         tracker.scalars(telling.scalars(arm, entry), entry.round, None)
     _end(run, tracker, patients=patients)
@@ -172,7 +172,7 @@ def follow(run: Run, tracker: Listener, *, patients: bool, wait: Callable[[float
         If the run ends without figures.
     """
     events = Tail(run.folder / "events.jsonl")
-    tracker.parameters(telling.parameters(run.study))
+    tracker.parameters(telling.parameters(run.study if patients else study_without_people(run.study)))
     alone: set[str] = set()  # sites that learn from one person
     failed, waited_s = "", 0.0
     while True:

@@ -7,6 +7,7 @@ that of a simulated run. (Means over all patients with those of all sites but on
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Protocol
 
 from normfed_common.algorithms.arms import FEDERATED
+from normfed_common.foundation import plain_yaml
+from normfed_common.foundation.files import write_text
 from normfed_common.metrics import calibration
 from normfed_common.study.config import StudyConfig
 from normfed_server.events.rounds import RoundFigures
@@ -21,11 +24,12 @@ from normfed_server.results import layout
 from normfed_server.results.exporting import MODEL
 from normfed_server.results.layout import RunResults
 from normfed_server.results.paper_names import ours
-from normfed_server.results.sharing import without_single_people
+from normfed_server.results.sharing import study_without_people, without_single_people
 from normfed_server.runs.folder import ARMS, FIGURES, PATIENTS, PRIVACY, REPORT, TABLES, Run
 
 Parameter = str | int | float | bool
-OF_EVERY_RUN = ("study.yaml", layout.FILE, PRIVACY, MODEL, calibration.FILE)
+STUDY = "study.yaml"
+OF_EVERY_RUN = (STUDY, layout.FILE, PRIVACY, MODEL, calibration.FILE)
 
 
 class Listener(Protocol):
@@ -122,12 +126,12 @@ def artefacts(run: Run, *, patients: bool) -> Iterator[tuple[Path, list[Path]]]:
         Also those of single patients, which a simulation has; its report shows some.
     """
     results = layout.read(run.folder)
-    told = results if patients else without_single_people(results)
-    if told is results:
+    told, study = without_single_people(results), study_without_people(run.study)
+    if patients or (told is results and study is run.study):
         yield run.folder, _files(run, patients=patients)
         return
     with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder), _files(_copied(run, told, Path(folder)), patients=False)
+        yield Path(folder), _files(_copied(run, study, told, Path(folder)), patients=False)
 
 
 def _files(run: Run, *, patients: bool) -> list[Path]:
@@ -142,15 +146,16 @@ def _files(run: Run, *, patients: bool) -> list[Path]:
     return found
 
 
-def _copied(run: Run, told: RunResults, folder: Path) -> Run:
-    """A run that has these figures and the same models, with its tables and figures made anew; it has no report."""
+def _copied(run: Run, study: StudyConfig, told: RunResults, folder: Path) -> Run:
+    """A run with this study, these figures and the same models, whose tables and figures are new; without report."""
     from normfed_server.paper.writing import write_paper  # pandas and matplotlib
 
     for name in OF_EVERY_RUN:
-        if name != layout.FILE and (run.folder / name).is_file():
-            (folder / name).symlink_to((run.folder / name).resolve())
+        if name not in (STUDY, layout.FILE) and (run.folder / name).is_file():
+            shutil.copyfile(run.folder / name, folder / name)
     (folder / ARMS).symlink_to((run.folder / ARMS).resolve())
     layout.write(folder, told)
-    copy = Run(folder, run.study)
+    write_text(folder / STUDY, plain_yaml.text(study.model_dump(mode="json")))
+    copy = Run(folder, study)
     write_paper(copy)
     return copy

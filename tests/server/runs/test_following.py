@@ -167,6 +167,10 @@ def test_a_person_reads_the_time_a_mark_and_the_words_as_they_are(event: Event, 
     assert out.getvalue() == f"{time.strftime('%H:%M:%S', time.localtime(0))} {mark} {text}\n"
 
 
+def test_the_end_of_a_run_is_told_by_whoever_shows_the_run_and_not_twice() -> None:
+    assert list(worded(Failed(arm="federated", why="Site b refuses."))) == []
+
+
 def test_no_text_of_a_site_steers_the_operators_terminal() -> None:
     out = io.StringIO()
     with Live(Console(file=out, force_terminal=True, color_system=None, width=200)) as shown:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from compared import GAIN, difference, metrics, row
 from run_results import rounds, run_results
 
+from normfed_common.foundation import arrays as named
 from normfed_common.study.config import StudyConfig
 from normfed_server.paper.writing import write_paper
 from normfed_server.results import layout
 from normfed_server.results.sharing import without_single_people
 from normfed_server.runs import folder as runs
-from normfed_server.tracking import telling
+from normfed_server.tracking import passing, telling
 
 OF_PATIENTS = ("report.html", "tables/patients/patients.csv", "figures/patients/bland-altman.png")
 OF_ALL = ("study.yaml", "metrics.json", "model.safetensors", "tables/models.csv", "figures/roc.svg")
@@ -106,6 +109,7 @@ def test_figures_of_one_patient_are_in_no_file_that_is_passed_on_unless_asked_fo
     layout.write(run.folder, run_results([entry], **found))
     (run.folder / "arms").mkdir()
     (run.folder / "report.html").write_text(str(secret))
+    (run.folder / "privacy.html").write_text("x")
     write_paper(run)
 
     def telling_it(*, patients: bool) -> set[str]:
@@ -113,6 +117,7 @@ def test_figures_of_one_patient_are_in_no_file_that_is_passed_on_unless_asked_fo
             assert {"study.yaml", "metrics.json", "tables/sites.csv", "figures/sites.svg"} <= {
                 path.relative_to(root).as_posix() for path in paths
             }
+            assert not [path for path in paths if path.is_symlink()]  # which W&B would keep, with where it leads
             texts = {path: path.read_text() for path in paths if path.suffix != ".png"}
             return {path.name for path, text in texts.items() if "0.123" in text or "Glioma" in text}
 
@@ -123,3 +128,35 @@ def test_figures_of_one_patient_are_in_no_file_that_is_passed_on_unless_asked_fo
     told = telling.finals(without_single_people(layout.read(run.folder)))
     assert told["auroc/federated"] == 0.9
     assert "auroc_worst_site/federated" not in told
+
+
+def test_neither_parameters_nor_the_study_name_people_or_a_path(study: StudyConfig, tmp_path: Path) -> None:
+    secret = tmp_path / "Ward 7" / "start.safetensors"
+    secret.parent.mkdir()
+    named.save(secret, {"weights": np.ones(1, np.float32)})
+    data = study.data.model_copy(update={"exclude": {"sub-Doe": "moved", "ward": "too few"}})
+    run = runs.begin(study.model_copy(update={"data": data, "initial_model": str(secret)}), tmp_path)
+    layout.write(run.folder, run_results(**metrics()))
+    (run.folder / "arms").mkdir()
+    heard: list[dict[str, telling.Parameter]] = []
+
+    class Hears:
+        def parameters(self, told: Mapping[str, telling.Parameter]) -> None:
+            heard.append(dict(told))
+
+        def scalars(self, told: Mapping[str, float], step: int, time_s: float | None) -> None:
+            pass
+
+        def finals(self, told: Mapping[str, float]) -> None:
+            pass
+
+        def artefacts(self, root: Path, paths: list[Path]) -> None:
+            heard.append({path.name: path.read_text() for path in paths if path.name == "study.yaml"})
+
+    passing.pass_on(run, Hears(), patients=False)
+    told, files = heard
+    assert told["data.exclude.ward"] == "too few"
+    assert str(told["initial_model"]).startswith("sha256:")
+    assert "ward: too few" in str(files["study.yaml"])
+    for word in ("Doe", "moved", "Ward 7", str(tmp_path)):
+        assert word not in str(heard)
