@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from normfed_common.algorithms.arms import FEDERATED, POOLED
+from normfed_common.algorithms.arms import FEDERATED, OWN, POOLED
 from normfed_server.report.lesions import FEWEST_PATIENTS
 from normfed_server.report.verdicts import main_models
 from normfed_server.results.layout import AUROC, PRECISION, Interval, RunResults
 from normfed_server.results.models import BORROWED, UNSEEN
 
-LOCAL = "local"  # each site's own model
-ANCHORS = (LOCAL, POOLED, UNSEEN, BORROWED)
+ANCHORS = (OWN, POOLED, UNSEEN, BORROWED)
 CHIEF = (PRECISION, AUROC)  # metrics that have tables and figures of their own, the first before the second
-TITLES = {LOCAL: "each site alone", POOLED: "all scans in one place"}
 
 
 def shown(results: RunResults) -> list[str]:
@@ -27,18 +25,13 @@ def baselines(results: RunResults) -> list[str]:
 
 def principal(results: RunResults) -> list[str]:
     """The few that fit beside each other: the federated model, each site alone, pooled, and the best baseline."""
-    anchors = [name for name in (FEDERATED, LOCAL, POOLED) if name in results.evaluation]
+    anchors = [name for name in (FEDERATED, OWN, POOLED) if name in results.evaluation]
     return [*anchors, *baselines(results)[:1]]
 
 
 def looks(results: RunResults) -> dict[str, int]:
     """The number of every model's colour and marker: the same in all figures of a run."""
-    return {name: number for number, name in enumerate([FEDERATED, LOCAL, POOLED, *baselines(results)])}
-
-
-def label(results: RunResults, name: str) -> str:
-    """What readers call a model."""
-    return results.titles.get(name, TITLES.get(name, name))
+    return {name: number for number, name in enumerate([FEDERATED, OWN, POOLED, *baselines(results)])}
 
 
 def mean(results: RunResults, name: str, metric: str) -> float | None:

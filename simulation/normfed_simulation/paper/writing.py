@@ -62,5 +62,5 @@ def figures(run: Run, results: RunResults) -> Iterator[tuple[str, Figure | None]
         mine, its = (np.array([of[key].get(metric) for key in both], float) for of in (ours, theirs))
         p = people.significance(run, best, metric)[best[0]]
         kinds = [str(ours[key]["kind"]) for key in both]
-        title, other = results.metrics[metric].title, choice.label(results, best[0])
+        title, other = results.metrics[metric].title, results.title(best[0])
         yield f"patients-{metric}", agreement.paired(mine, its, kinds, title, other, p)
