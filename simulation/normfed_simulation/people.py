@@ -9,6 +9,7 @@ import numpy as np
 
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.imaging.bids import read_dataset
+from normfed_common.algorithms.arms import FEDERATED, LOCAL, OWN
 from normfed_common.foundation.errors import DatasetError, RunError
 from normfed_common.metrics.subjects import wilcoxon_holm
 from normfed_server.report.verdicts import main_models
@@ -26,7 +27,7 @@ def rows(run: Run, arm: str) -> list[dict[str, Any]]:
     """Per-patient figures of an arm, with the site's name; `local` is each site's own model."""
     found = []
     for folder in sorted((run.folder / "sites").glob("*")):
-        path = folder / "people" / f"{f'local-{folder.name}' if arm == 'local' else arm}.json"
+        path = folder / "people" / f"{LOCAL + folder.name if arm == OWN else arm}.json"
         if path.exists():
             found += [{"site": folder.name, **row} for row in json.loads(path.read_text())]
     return found
@@ -34,7 +35,7 @@ def rows(run: Run, arm: str) -> list[dict[str, Any]]:
 
 def significance(run: Run, models: list[str], metric: str) -> dict[str, float]:
     """Wilcoxon-Holm p-values of every other model against the federated one, paired by patient."""
-    reference = {(row["site"], row["name"]): row.get(metric) for row in rows(run, "federated")}
+    reference = {(row["site"], row["name"]): row.get(metric) for row in rows(run, FEDERATED)}
     others = {}
     for model in models:
         values = {(row["site"], row["name"]): row.get(metric) for row in rows(run, model)}
