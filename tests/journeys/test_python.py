@@ -68,7 +68,7 @@ def test_the_frames_are_the_figures_of_the_run(run: OpenRun) -> None:
     assert at_a["mean"].item() == metrics["evaluation"]["federated"]["sites"]["a"]["auroc"]["mean"]
     losses = run.rounds[run.rounds.model == "federated"].pivot(index="round", columns="site", values="loss")
     assert losses.loc[2].to_dict() == metrics["rounds"][1]["loss"]
-    assert list(run.league.name)[-1] == "local"
+    assert list(run.league.model)[-1] == "local"
 
 
 def test_maps_are_those_of_the_run_and_of_its_other_models(run: OpenRun) -> None:

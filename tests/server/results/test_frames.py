@@ -141,7 +141,7 @@ def test_cohorts_say_who_trains_and_who_was_left_out() -> None:
 
 def test_the_league_is_a_row_a_strategy_with_every_metric_in_columns() -> None:
     found = frames.league(run_results(league=[row("fedavg", 0.4, GAIN), row("local", 0.3, None)]))
-    first, anchor = one(found, name="fedavg"), one(found, name="local")
+    first, anchor = one(found, model="fedavg"), one(found, model="local")
     assert (first["auprc"], first["auprc_low"], first["auprc_high"], first["auroc"]) == (0.4, 0, 1, 0.75)
     assert (first["auprc_worst"], first["auprc_worst_site"]) == (0.1, "a")
     assert (first["auprc_gain"], first["auprc_gain_low"], first["auprc_gain_high"]) == (0.1, 0.05, 0.15)
