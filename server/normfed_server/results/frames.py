@@ -41,6 +41,7 @@ _METRIC: Columns = {"metric": (str, "as metrics.json calls it")}
 
 MODELS: Columns = {
     **_MODEL,
+    "title": (str, "what people read"),
     **_METRIC,
     **_FIGURE,
     **_CHANCE,
@@ -128,7 +129,13 @@ def models(results: RunResults) -> pd.DataFrame:
     """Every model over all patients by every metric, the columns of `MODELS`."""
     return _frame(
         (
-            {"model": name, "metric": metric, **_figure(figure), **_beside(results, model, metric)}
+            {
+                "model": name,
+                "title": results.title(name),
+                "metric": metric,
+                **_figure(figure),
+                **_beside(results, model, metric),
+            }
             for name, model in results.evaluation.items()
             for metric, figure in model.all.items()
         ),

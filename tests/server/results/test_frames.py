@@ -62,6 +62,7 @@ def test_models_have_chance_the_worst_site_and_what_trainings_say_beside_their_m
     of_model = {**model(0.9), "trainings": trained, **merged}
     results = run_results(evaluation={"federated": of_model}, lesion_share=share)
     found = frames.models(results)
+    assert set(frames.models(run_results(evaluation={"local": model(0.9)}))["title"]) == {"each site alone"}
     auroc, precision = (one(found, metric=metric) for metric in ("auroc", "auprc"))
     assert (auroc["mean"], auroc["sd"], auroc["n"], auroc["low"]) == (0.9, 0.1, 20, 0.85)
     assert (auroc["chance"], auroc["worst"], auroc["worst_site"], auroc["trainings"]) == (0.5, 0.8, "b", 1)
