@@ -39,8 +39,8 @@ def significance(run: Run, models: list[str], metric: str) -> dict[str, float]:
     others = {}
     for model in models:
         values = {(row["site"], row["name"]): row.get(metric) for row in rows(run, model)}
-        others[model] = np.array([_number(values.get(key)) for key in reference])
-    return wilcoxon_holm(np.array([_number(value) for value in reference.values()]), others)
+        others[model] = np.array([number_of(values.get(key)) for key in reference])
+    return wilcoxon_holm(np.array([number_of(value) for value in reference.values()]), others)
 
 
 def models_of(run: Run) -> list[str]:
@@ -91,7 +91,7 @@ def patients(run: Run) -> pandas.DataFrame:
                 "title": results.title(model),
             }
             metrics = (name for name in results.metrics if name in row)
-            found += [{**said, "metric": metric, "value": _number(row[metric])} for metric in metrics]
+            found += [{**said, "metric": metric, "value": number_of(row[metric])} for metric in metrics]
     columns = ["site", "subject", "session", "kind", "age", "sex", "scanner", "model", "title", "metric", "value"]
     frame = pandas.DataFrame(found, columns=columns)
     return frame.astype({"age": float, "value": float})
@@ -113,5 +113,6 @@ def visits_of(run: Run) -> dict[tuple[str, str], Visit]:
         return {}
 
 
-def _number(value: float | None) -> float:
+def number_of(value: float | None) -> float:
+    """Not a number where there is none."""
     return float("nan") if value is None else value

@@ -8,8 +8,9 @@ from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.study.config import StudyConfig
 from normfed_server.paper import choice
-from normfed_server.paper.latex import Table, bold, capital, escaped, narrow, stacked
+from normfed_server.paper.latex import Table, bold, escaped, narrow, stacked
 from normfed_server.paper.rounding import NOTHING, interval, number, one_decimal, signed, surely_best, with_interval
+from normfed_server.report.words import capital
 from normfed_server.results.chance import chance
 from normfed_server.results.layout import Difference, Figures, Gains, LeagueFigure, RunResults
 from normfed_server.results.models import BORROWED
