@@ -15,7 +15,7 @@ from normfed_server.events.rounds import RoundFigures
 from normfed_server.results.layout import PRECISION, AtSite, Difference, Gain, Gains, LeagueFigure, LeagueRow
 from normfed_server.results.models import TITLES
 
-FEWEST_PATIENTS = 5  # resampling fewer says nothing: one patient's interval has no width at all
+FEWEST_RESAMPLED = 5  # patients: resampling fewer says nothing: one patient's interval has no width at all
 SHOWN = 0.0005  # half of the last digit of a figure in tables
 
 
@@ -149,7 +149,7 @@ def _gain(served: Mapping[str, Summary], local: Mapping[str, Summary], metric: s
 def _difference(ours: Summary, theirs: Summary, metric: str) -> Gain:
     patients = min(ours.n(metric), theirs.n(metric))
     low, high = difference_interval(ours, theirs, metric)
-    if patients < FEWEST_PATIENTS:
+    if patients < FEWEST_RESAMPLED:
         low = high = float("nan")
     return Gain(mean=ours.mean(metric) - theirs.mean(metric), ci95=(low, high), n=patients)
 
