@@ -20,11 +20,10 @@ from typing import Any
 import yaml
 from common import machine
 
-from normfed_common.algorithms.arms import FEDERATED
+from normfed_common.algorithms.arms import FEDERATED, OWN
 from normfed_common.shipped import shipped_study
 from normfed_server.results.layout import Difference
 from normfed_server.results.models import UNSEEN
-from normfed_simulation.domain_shift.figures import OWN
 from normfed_simulation.domain_shift.layout import Compared, DomainShift, Gap, read
 
 HERE = Path(__file__).resolve().parents[1]

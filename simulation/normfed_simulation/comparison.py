@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from normfed_common.algorithms.arms import OWN, POOLED
 from normfed_common.algorithms.sharing import can_serve
 from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.errors import StudyError, UserError
 from normfed_common.study.config import StudyConfig
 
-ANCHORS = ("local", "pooled")
+ANCHORS = (OWN, POOLED)
 EVERYTHING = "all"
 Entry = str | Mapping[str, Any]  # a strategy by its name, or with parameters: {"name": "ditto", "lambda": 0.5}
 # One of each kind, after Manthe 2024; those that need no knowledge of the sites.

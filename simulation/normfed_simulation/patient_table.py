@@ -12,7 +12,7 @@ from normfed_common.algorithms.arms import FEDERATED
 from normfed_server.report.verdicts import best_baseline
 from normfed_server.results.layout import RunResults
 from normfed_server.runs.folder import Run
-from normfed_simulation.people import rows
+from normfed_simulation.people import number_of, rows
 from normfed_simulation.pictured import RANKED_BY, detected
 
 
@@ -101,13 +101,9 @@ def _lesions(row: Mapping[str, Any]) -> tuple[int, int] | None:
 def _detected(row: Mapping[str, Any]) -> str:
     lesions = _lesions(row)
     if lesions is None or lesions[0] in (0, lesions[1]):
-        return detected(_number(row.get("lesion_sensitivity")))
+        return detected(number_of(row.get("lesion_sensitivity")))
     return f"{lesions[0]} of {lesions[1]}"
 
 
 def _is_figure(value: Any) -> bool:
     return isinstance(value, float | int) and not isinstance(value, bool)
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value

@@ -9,7 +9,7 @@ import numpy as np
 
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.imaging.bids import read_dataset
-from normfed_common.algorithms.arms import POOLED
+from normfed_common.algorithms.arms import FEDERATED, LOCAL, OWN, POOLED
 from normfed_common.foundation.errors import DatasetError, RunError
 from normfed_common.metrics.subjects import wilcoxon_holm
 from normfed_server.report.verdicts import main_models
@@ -27,7 +27,7 @@ def rows(run: Run, arm: str) -> list[dict[str, Any]]:
     """Per-patient figures of an arm, with the site's name; `local` is each site's own model."""
     found = []
     for folder in sorted((run.folder / "sites").glob("*")):
-        path = folder / "people" / f"{f'local-{folder.name}' if arm == 'local' else arm}.json"
+        path = folder / "people" / f"{LOCAL + folder.name if arm == OWN else arm}.json"
         if path.exists():
             found += [{"site": folder.name, **row} for row in json.loads(path.read_text())]
     return found
@@ -35,12 +35,12 @@ def rows(run: Run, arm: str) -> list[dict[str, Any]]:
 
 def significance(run: Run, models: list[str], metric: str) -> dict[str, float]:
     """Wilcoxon-Holm p-values of every other model against the federated one, paired by patient."""
-    reference = {(row["site"], row["name"]): row.get(metric) for row in rows(run, "federated")}
+    reference = {(row["site"], row["name"]): row.get(metric) for row in rows(run, FEDERATED)}
     others = {}
     for model in models:
         values = {(row["site"], row["name"]): row.get(metric) for row in rows(run, model)}
-        others[model] = np.array([_number(values.get(key)) for key in reference])
-    return wilcoxon_holm(np.array([_number(value) for value in reference.values()]), others)
+        others[model] = np.array([number_of(values.get(key)) for key in reference])
+    return wilcoxon_holm(np.array([number_of(value) for value in reference.values()]), others)
 
 
 def models_of(run: Run) -> list[str]:
@@ -91,7 +91,7 @@ def patients(run: Run) -> pandas.DataFrame:
                 "title": results.title(model),
             }
             metrics = (name for name in results.metrics if name in row)
-            found += [{**said, "metric": metric, "value": _number(row[metric])} for metric in metrics]
+            found += [{**said, "metric": metric, "value": number_of(row[metric])} for metric in metrics]
     columns = ["site", "subject", "session", "kind", "age", "sex", "scanner", "model", "title", "metric", "value"]
     frame = pandas.DataFrame(found, columns=columns)
     return frame.astype({"age": float, "value": float})
@@ -113,5 +113,6 @@ def visits_of(run: Run) -> dict[tuple[str, str], Visit]:
         return {}
 
 
-def _number(value: float | None) -> float:
+def number_of(value: float | None) -> float:
+    """Not a number where there is none."""
     return float("nan") if value is None else value

@@ -9,13 +9,11 @@ from normfed_client.evaluating import maps
 from normfed_client.evaluating.served import served_arrays
 from normfed_client.hospital.machine import computing
 from normfed_client.hospital.site import Case, Site
-from normfed_common.algorithms.arms import FEDERATED, LOCAL, trained_as
+from normfed_common.algorithms.arms import FEDERATED, LOCAL, OWN, trained_as
 from normfed_common.foundation import seeds
 from normfed_common.learning.score import Score
 from normfed_common.models.base import NormativeModel
 from normfed_server.runs.folder import Run
-
-OWN = "local"  # each site's own model
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def test_the_frames_are_the_figures_of_the_run(run: OpenRun) -> None:
     assert at_a["mean"].item() == metrics["evaluation"]["federated"]["sites"]["a"]["auroc"]["mean"]
     losses = run.rounds[run.rounds.model == "federated"].pivot(index="round", columns="site", values="loss")
     assert losses.loc[2].to_dict() == metrics["rounds"][1]["loss"]
-    assert list(run.league.iloc[:, 0])[-1] == "local"
+    assert list(run.league.model)[-1] == "local"
     assert set(run.gains.other) == {"local", "atlas"}
     assert set(run.kinds.kind) == set(patients.kind)
     assert set(run.matrix.trained) == set(run.calibration.site) - {"all"} == set(run.cohorts.site)

@@ -17,7 +17,8 @@ from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN
 
 FEDERATED = "federated"  # the arm that a study is about; what is asked of a site as a whole is asked in its name
-LOCAL, WITHOUT = "local-", "without-"
+LOCAL, WITHOUT = "local-", "without-"  # before the name of a site
+OWN = "local"  # in tables: at every site its own model
 POOLED = "pooled"  # the arm, and the site that trains it, which has all hospitals' scans: in simulation only
 REPEAT = "~"  # before the number of a further training of the same arm
 

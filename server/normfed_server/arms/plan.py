@@ -1,6 +1,6 @@
 """Which models a study trains and where each is evaluated.
 
-The federated model stands beside every site training alone (`local`), all scans in one place (`pooled`, where a site of
+The federated model stands beside each site training alone (`local`), all scans in one place (`pooled`, where a site of
 that name exists, so in simulation only), and the baselines.
 """
 

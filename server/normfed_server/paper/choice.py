@@ -1,17 +1,13 @@
-"""Which models stand in a paper's tables and figures, in what order, and what readers call them."""
+"""Which models stand in a paper's tables and figures, and in what order."""
 
 from __future__ import annotations
 
-from normfed_common.algorithms.arms import FEDERATED, POOLED
+from normfed_common.algorithms.arms import FEDERATED, OWN, POOLED
 from normfed_server.report.lesions import FEWEST_PATIENTS
-from normfed_server.report.verdicts import main_models
+from normfed_server.report.verdicts import best_baseline, main_models, trivial
 from normfed_server.results.layout import AUROC, PRECISION, Interval, RunResults
-from normfed_server.results.models import BORROWED, UNSEEN
 
-LOCAL = "local"  # each site's own model
-ANCHORS = (LOCAL, POOLED, UNSEEN, BORROWED)
 CHIEF = (PRECISION, AUROC)  # metrics that have tables and figures of their own, the first before the second
-TITLES = {LOCAL: "each site alone", POOLED: "all scans in one place"}
 
 
 def shown(results: RunResults) -> list[str]:
@@ -19,32 +15,16 @@ def shown(results: RunResults) -> list[str]:
     return list(main_models(results))
 
 
-def baselines(results: RunResults) -> list[str]:
-    """The models that the study's own is to be worth its effort beside, the best first."""
-    found = [name for name in shown(results) if name not in (FEDERATED, *ANCHORS)]
-    return sorted(found, key=lambda name: -(mean(results, name, CHIEF[0]) or 0.0))
-
-
 def principal(results: RunResults) -> list[str]:
     """The few that fit beside each other: the federated model, each site alone, pooled, and the best baseline."""
-    anchors = [name for name in (FEDERATED, LOCAL, POOLED) if name in results.evaluation]
-    return [*anchors, *baselines(results)[:1]]
+    anchors = [name for name in (FEDERATED, OWN, POOLED) if name in results.evaluation]
+    best = best_baseline(results)
+    return [*anchors, *([best] if best else [])]
 
 
 def looks(results: RunResults) -> dict[str, int]:
     """The number of every model's colour and marker: the same in all figures of a run."""
-    return {name: number for number, name in enumerate([FEDERATED, LOCAL, POOLED, *baselines(results)])}
-
-
-def label(results: RunResults, name: str) -> str:
-    """What readers call a model."""
-    return results.titles.get(name, TITLES.get(name, name))
-
-
-def mean(results: RunResults, name: str, metric: str) -> float | None:
-    """Over all patients; None where no site may say it."""
-    figure = results.evaluation[name].all.get(metric)
-    return None if figure is None else figure.mean
+    return {name: number for number, name in enumerate([FEDERATED, OWN, POOLED, *trivial(results)])}
 
 
 def chief(results: RunResults) -> list[str]:

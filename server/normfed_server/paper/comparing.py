@@ -39,7 +39,7 @@ def forest(results: RunResults, metric: str) -> Figure | None:
         _differences(panel, {len(sites) + 0.25: _told(results, "", metric, found.all[metric])}, "D", 5.5)
         panel.axvline(0, color="black", linewidth=0.7)
         panel.axhline(len(sites) - 0.4, color=style.FAINT, linewidth=0.6)
-        panel.set_title(textwrap.fill(f"minus {choice.label(results, name)}", TITLE))
+        panel.set_title(textwrap.fill(f"minus {results.title(name)}", TITLE))
         panel.grid(axis="x", color="#E6E6E6", linewidth=0.5)
         panel.set_axisbelow(True)
     _at_least(axes[0])

@@ -19,7 +19,7 @@ def roc(results: RunResults, found: Mapping[str, Curves]) -> Figure | None:
         return None
     figure, (axes,) = style.panels(width_mm=style.COLUMN_MM, height_mm=92 + 4 * len(found))
     for name, curves in found.items():
-        _draw(axes, choice.label(results, name), curves.roc, choice.looks(results)[name])
+        _draw(axes, results.title(name), curves.roc, choice.looks(results)[name])
     axes.plot([0, 1], [0, 1], color=style.QUIET, linewidth=0.8, linestyle=(0, (1, 2)), label="chance")
     axes.set(xlim=(0, 1), ylim=(0, 1.01), aspect="equal")
     axes.set(xlabel="false positive rate of voxels", ylabel="true positive rate of voxels")
@@ -33,7 +33,7 @@ def precision_recall(results: RunResults, found: Mapping[str, Curves]) -> Figure
         return None
     figure, (axes,) = style.panels(width_mm=style.COLUMN_MM, height_mm=92 + 4 * len(found))
     for name, curves in found.items():
-        _draw(axes, choice.label(results, name), curves.precision, choice.looks(results)[name])
+        _draw(axes, results.title(name), curves.precision, choice.looks(results)[name])
     share = guessing(found.values())
     chance = f"chance: lesions are {100 * share:.2g} % of the voxels"
     axes.axhline(share, color=style.QUIET, linewidth=0.8, linestyle=(0, (1, 2)), label=chance)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from normfed_common.algorithms.arms import FEDERATED
+from normfed_common.algorithms.arms import FEDERATED, OWN
 from normfed_server.paper import choice, comparing, drawn_curves, places, style, training
 from normfed_server.results.curves import Curves, curves
 from normfed_server.results.layout import RunResults
@@ -56,7 +56,7 @@ def voxel_curves(run: Path, results: RunResults) -> dict[str, Curves]:
 
     Each site alone has none: its models' scores have no scale in common.
     """
-    names = [name for name in choice.looks(results) if name in results.evaluation and name != choice.LOCAL]
+    names = [name for name in choice.looks(results) if name in results.evaluation and name != OWN]
     found = {name: curves(run, name) for name in names[: len(style.COLOURS) - 1]}
     return {name: its for name, its in found.items() if its is not None}
 

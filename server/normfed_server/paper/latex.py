@@ -124,11 +124,6 @@ def narrow(text: str, width: int = 14) -> str:
     return _lines(lines, "[b]") if len(lines) > 1 else escaped(text)
 
 
-def capital(text: str) -> str:
-    """A text as a sentence begins."""
-    return f"{text[:1].upper()}{text[1:]}"
-
-
 def _lines(cells: Sequence[str], placed: str = "") -> str:
     joined = r"\\{}".join(cells)
     return rf"\begin{{tabular}}{placed}{{@{{}}l@{{}}}}{joined}\end{{tabular}}"

@@ -33,7 +33,7 @@ def dots(results: RunResults) -> Figure | None:
             model = results.evaluation[name]
             found = [model.all.get(metric), *(model.sites.get(site, {}).get(metric) for site in sites)]
             offset = (number - (len(models) - 1) / 2) * 0.8 / len(models)
-            _dots(panel, found, offset, looks[name], choice.label(results, name))
+            _dots(panel, found, offset, looks[name], results.title(name))
         _chance(panel, [chance(results, metric), *(chance(results, metric, site) for site in sites)])
         panel.axhline(0.5, color=style.FAINT, linewidth=0.6)
         panel.set(xlabel=results.metrics[metric].title)
@@ -80,7 +80,7 @@ def matrix(results: RunResults, metric: str) -> Figure | None:
     for name in (POOLED, FEDERATED):
         if name in results.evaluation:
             means = [results.evaluation[name].sites.get(test, {}).get(metric) for test in tests]
-            rows[choice.label(results, name)] = [None if mean is None else mean.mean for mean in means]
+            rows[results.title(name)] = [None if mean is None else mean.mean for mean in means]
     values = np.array([[np.nan if value is None else value for value in row] for row in rows.values()])
     width = min(style.PAGE_MM, max(style.COLUMN_MM, 40 + 10.0 * len(tests)))
     figure, (axes,) = style.panels(width_mm=width, height_mm=38 + 5.5 * len(rows))

@@ -62,7 +62,7 @@ def calibration(results: RunResults) -> Table:
             worst = max((its.measured.value for its in found.sites.values() if its.measured), default=None)
             measured = None if found.measured is None else found.measured.value
             cells = [percent(found.promised), percent(measured), percent(worst), str(found.people)]
-            rows.append([escaped(choice.label(results, name)), *cells])
+            rows.append([escaped(results.title(name)), *cells])
     caption = (
         "Share of normal people's voxels at or above the threshold: as promised, as measured at each site with the "
         "threshold that all other sites' people give, and at the site where that is most; over so many people held out."

@@ -8,8 +8,9 @@ from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.study.config import StudyConfig
 from normfed_server.paper import choice
-from normfed_server.paper.latex import Table, bold, capital, escaped, narrow, stacked
+from normfed_server.paper.latex import Table, bold, escaped, narrow, stacked
 from normfed_server.paper.rounding import NOTHING, interval, number, one_decimal, signed, surely_best, with_interval
+from normfed_server.report.words import capital
 from normfed_server.results.chance import chance
 from normfed_server.results.layout import Difference, Figures, Gains, LeagueFigure, RunResults
 from normfed_server.results.models import BORROWED
@@ -47,7 +48,7 @@ def _models(study: StudyConfig, results: RunResults, names: list[str], metrics: 
                 mean = number(figure.mean, described)
                 cell = stacked(bold(mean) if best[metric] == model else mean, interval(figure.ci95, described))
             cells.append(cell)
-        rows.append([narrow(choice.label(results, model), NAME), *cells])
+        rows.append([narrow(results.title(model), NAME), *cells])
     strategy = ALGORITHMS[study.strategy["name"]].title
     n = max((figure.n for figure in results.evaluation[FEDERATED].all.values()), default=0)
     caption = (
@@ -66,7 +67,7 @@ def worst_sites(results: RunResults) -> Table:
     for name in choice.shown(results):
         worst = results.evaluation[name].worst_site
         cells = [f"{number(worst[m].mean)} ({escaped(worst[m].site)})" if m in worst else NOTHING for m in metrics]
-        rows.append([narrow(choice.label(results, name), NAME), *cells])
+        rows.append([narrow(results.title(name), NAME), *cells])
     titles = [escaped(results.metrics[metric].title) for metric in metrics]
     caption = "Mean over patients at the site where it is worst, and that site, by model."
     return Table("worst-sites", caption, ["Model", *titles], f"l{'l' * len(metrics)}", rows)
@@ -100,7 +101,7 @@ def groups(results: RunResults, metric: str, by: str) -> Table:
     if any(model.trainings for model in results.evaluation.values()):
         caption += " Further trainings are known over all patients alone."
     head = {"sites": "Site", "kinds": "Lesion"}[by]
-    titles = [narrow(choice.label(results, name)) for name in names]
+    titles = [narrow(results.title(name)) for name in names]
     columns = [head, "$n$", *titles, *(["chance"] if by_site else [])]
     return Table(f"{by}-{metric}", caption, columns, f"lr{'l' * (len(columns) - 2)}", rows)
 
@@ -122,7 +123,7 @@ def gains(results: RunResults) -> Table:
         for metric in metrics:
             difference = found.all.get(metric)
             cells.append(NOTHING if difference is None else _difference(difference))
-        rows.append([narrow(choice.label(results, name), NAME), *cells])
+        rows.append([narrow(results.title(name), NAME), *cells])
     titles = [escaped(results.metrics[metric].title) for metric in metrics]
     paired = "paired by patient" if results.intervals == "bootstrap" else "as of independent samples"
     caption = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -11,7 +13,7 @@ from normfed_server.results.layout import RunResults
 
 TOLD_APART = len(style.COLOURS)  # sites; of more, each is a thin line, and their mean is drawn
 ROW_MM = 5.5
-TOGETHER, COMPONENTS = "all scans in one place", "PCA of its size"
+COMPONENTS = "PCA of its size"
 
 
 def loss(results: RunResults) -> Figure | None:
@@ -33,7 +35,8 @@ def loss(results: RunResults) -> Figure | None:
     pooled = results.rounds_of.get(POOLED, ())
     values = [_number(entry.loss.get(POOLED)) for entry in pooled]
     if np.isfinite(values).any():
-        axes.plot([entry.round for entry in pooled], values, color="black", linestyle=(0, (1, 1)), label=TOGETHER)
+        line: dict[str, Any] = {"color": "black", "linestyle": (0, (1, 1)), "label": results.title(POOLED)}
+        axes.plot([entry.round for entry in pooled], values, **line)
     reference = results.convergence.get(FEDERATED)
     if reference is not None:
         axes.axhline(reference.reference, color=style.QUIET, linewidth=0.8, linestyle=(0, (4, 3)), label=COMPONENTS)

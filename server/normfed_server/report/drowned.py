@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from normfed_common.algorithms.arms import LOCAL, POOLED
+from normfed_common.algorithms.arms import LOCAL, OWN, POOLED
 from normfed_server.report.lesions import CHANCE, FEWEST_PATIENTS, beside_chance
 from normfed_server.report.promises import rounded
 from normfed_server.report.verdicts import COMPARED, OURS, TITLES, verdict
@@ -87,7 +87,7 @@ def _fails(name: str, results: RunResults) -> str:
 def _figures(name: str, results: RunResults) -> Figures:
     """Over all patients; of a model that a site trained alone, over that site's."""
     if name.startswith(LOCAL):
-        local = results.evaluation.get("local")
+        local = results.evaluation.get(OWN)
         return local.sites.get(name.removeprefix(LOCAL), {}) if local is not None else {}
     return results.evaluation[name].all if name in results.evaluation else {}
 

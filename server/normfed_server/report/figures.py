@@ -7,6 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from normfed_common.algorithms.arms import FEDERATED, OWN, POOLED
 from normfed_server.events.rounds import RoundFigures
 from normfed_server.results.layout import (
     Described,
@@ -19,6 +20,7 @@ from normfed_server.results.layout import (
     RunResults,
 )
 from normfed_server.results.league import beyond
+from normfed_server.results.models import TITLES
 
 COLOURS = ["#0b83b5", "#c9711a", "#7d8a9c", "#3a9a5b", "#b264ab", "#d0574d", "#9b7a3f", "#5b7fa8", "#a88a12"]
 CURRENT = "#7d8a9c"  # of lines that are no model's: seen on white and on black
@@ -51,12 +53,11 @@ def loss_curves(results: RunResults) -> str:
         figure.add_scatter(
             x=rounds, y=values, name=site, mode="lines+markers", line={"color": COLOURS[number % len(COLOURS)]}
         )
-    pooled = results.rounds_of.get("pooled", ())
+    pooled = results.rounds_of.get(POOLED, ())
     if pooled:
-        values = [entry.loss.get("pooled") for entry in pooled]
-        figure.add_scatter(
-            x=[entry.round for entry in pooled], y=values, name="pooled", line={"dash": "dot", "color": CURRENT}
-        )
+        values = [entry.loss.get(POOLED) for entry in pooled]
+        rounds, line = [entry.round for entry in pooled], {"dash": "dot", "color": CURRENT}
+        figure.add_scatter(x=rounds, y=values, name=results.title(POOLED), line=line)
     figure.update_layout(**legend_below(360, len(sites)), xaxis_title="round", yaxis_title="training loss")
     return to_html(figure)
 
@@ -127,7 +128,7 @@ def matrix(results: RunResults, metric: str, middle: float | None) -> str:
     tests = sorted({test for row in rows.values() for test in row})
     values = [[row.get(test) for test in tests] for row in rows.values()]
     names = list(rows)
-    for model in ("pooled", "federated"):
+    for model in (POOLED, FEDERATED):
         if model in results.evaluation:
             sites = results.evaluation[model].sites
             found = [sites.get(test, {}).get(metric) for test in tests]
@@ -179,7 +180,7 @@ def league_gains(results: RunResults, metric: str = "auroc") -> str:
     figure.add_vline(x=0, line_color=CURRENT, line_width=1)
     title = results.metrics[metric].title
     layout = legend_below(150 + 26 * len(gained), len(sites) if few else 1)
-    figure.update_layout(**layout, xaxis_title=f"gain in {title} over local")
+    figure.update_layout(**layout, xaxis_title=f"gain in {title} over {TITLES[OWN]}")
     figure.update_yaxes(autorange="reversed")
     return to_html(figure)
 

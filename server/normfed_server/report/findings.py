@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from normfed_common.algorithms.arms import OWN
 from normfed_server.report.lesions import CHANCE, FEWEST_PATIENTS, beside_chance, plural
 from normfed_server.report.verdicts import (
     COMPARED,
@@ -109,9 +110,9 @@ def _unseen_verdict(results: RunResults, metric: str, difference: Difference, pa
 def _worth(results: RunResults) -> list[str]:
     """Whom the federation serves, where it does not serve the hospitals that train."""
     found = results.unseen.all.get(PRECISION) if results.unseen is not None else None
-    if found is None or found.n < FEWEST_PATIENTS or difference_of(results, "local", PRECISION) is None:
+    if found is None or found.n < FEWEST_PATIENTS or difference_of(results, OWN, PRECISION) is None:
         return []
-    if verdict(results, "local", PRECISION) == "better":
+    if verdict(results, OWN, PRECISION) == "better":
         return []
     by = f"by {TITLES[PRECISION]}"
     if _unseen_verdict(results, PRECISION, found.over_borrowed, found.n) == "better":
@@ -136,9 +137,9 @@ def _convergence(results: RunResults) -> list[str]:
 
 
 def _worst_sites(results: RunResults) -> list[str]:
-    if "local" not in results.evaluation:
+    if OWN not in results.evaluation:
         return []
-    ours, local = results.evaluation[OURS].worst_site, results.evaluation["local"].worst_site
+    ours, local = results.evaluation[OURS].worst_site, results.evaluation[OWN].worst_site
     both = [metric for metric in TITLES if metric in ours and metric in local]
     if not both:
         return []

@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from normfed_common.algorithms.arms import OWN, POOLED
 from normfed_server.report.lesions import FEWEST_PATIENTS
 from normfed_server.results.layout import AUROC, PRECISION, Difference, Figure, Figures, ModelFigures, RunResults
 from normfed_server.results.league import beyond
 from normfed_server.results.models import BORROWED, UNSEEN
+from normfed_server.results.models import TITLES as MODEL_TITLES
 
 OURS = "federated"
 TITLES = {AUROC: "AUROC", PRECISION: "average precision"}  # what findings speak of
 COMPARED = {
-    "pooled": ("training on all scans in one place", "The pooled model is itself"),
-    "local": ("every site training alone", "The local models are themselves"),
+    POOLED: (f"training on {MODEL_TITLES[POOLED]}", "The pooled model is itself"),
+    OWN: ("each site training alone", "The local models are themselves"),
 }
 
 Verdict = Literal["better", "worse", "tied"]

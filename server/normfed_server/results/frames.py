@@ -21,7 +21,10 @@ Columns = Mapping[str, tuple[type, str]]  # name to type and meaning
 _FIGURE: Columns = {
     "mean": (float, "over patients"),
     "sd": (float, "standard deviation over patients"),
-    "n": (int, "patients for whom the metric is defined"),
+    "n": (
+        int,
+        "patients for whom the metric is defined; of image_auroc sites, not patients",
+    ),
     "low": (float, "lower end of the 95 % interval of the mean"),
     "high": (float, "upper end of it"),
 }
@@ -38,6 +41,7 @@ _METRIC: Columns = {"metric": (str, "as metrics.json calls it")}
 
 MODELS: Columns = {
     **_MODEL,
+    "title": (str, "what people read"),
     **_METRIC,
     **_FIGURE,
     **_CHANCE,
@@ -99,7 +103,7 @@ COHORTS: Columns = {
     "left_out": (str, "why it takes no part"),
 }
 _LEAGUE: Columns = {
-    "name": (str, "of a strategy's model, or local or pooled"),
+    "model": (str, "of a strategy, or local or pooled"),
     "title": (str, "what people read"),
     "strategy": (str, "of the algorithm; None for local and pooled"),
     "sites": (int, "that its models serve"),
@@ -125,7 +129,13 @@ def models(results: RunResults) -> pd.DataFrame:
     """Every model over all patients by every metric, the columns of `MODELS`."""
     return _frame(
         (
-            {"model": name, "metric": metric, **_figure(figure), **_beside(results, model, metric)}
+            {
+                "model": name,
+                "title": results.title(name),
+                "metric": metric,
+                **_figure(figure),
+                **_beside(results, model, metric),
+            }
             for name, model in results.evaluation.items()
             for metric, figure in model.all.items()
         ),
@@ -275,7 +285,7 @@ def league_columns(results: RunResults) -> Columns:
 
 def _league_row(row: LeagueRow) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "name": row.name,
+        "model": row.name,
         "title": row.title,
         "strategy": None if row.strategy is None else row.strategy["name"],
         "sites": len(row.sites),

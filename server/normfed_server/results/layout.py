@@ -22,6 +22,7 @@ from normfed_common.study.base import Frozen
 from normfed_server.events.rounds import RoundFigures, is_none
 from normfed_server.results.calibration import Calibrated
 from normfed_server.results.guarantees import PrivacyFigures
+from normfed_server.results.models import TITLES
 from normfed_server.results.reading import read_as
 
 FILE = "metrics.json"
@@ -329,7 +330,7 @@ class RunResults(Frozen):
 
     def title(self, model: str) -> str:
         """What people read of a model."""
-        return self.titles.get(model, model)
+        return self.titles.get(model, TITLES.get(model, model))
 
 
 def write(folder: Path, results: RunResults) -> None:

@@ -6,16 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from normfed_common.algorithms.arms import FEDERATED, LOCAL, POOLED, REPEAT
+from normfed_common.algorithms.arms import FEDERATED, LOCAL, OWN, POOLED, REPEAT
 from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.metrics.base import Metric
 from normfed_common.metrics.summary import Summary, add, averaged, difference_interval
 from normfed_server.arms.plan import Arm, Plan
 from normfed_server.events.rounds import RoundFigures
 from normfed_server.results.layout import PRECISION, AtSite, Difference, Gain, Gains, LeagueFigure, LeagueRow
+from normfed_server.results.models import TITLES
 
-ANCHOR = "local"
-FEWEST_PATIENTS = 5  # resampling fewer says nothing: one patient's interval has no width at all
+FEWEST_RESAMPLED = 5  # patients: resampling fewer says nothing: one patient's interval has no width at all
 SHOWN = 0.0005  # half of the last digit of a figure in tables
 
 
@@ -34,9 +34,9 @@ def league(plan: Plan, repeats: Sequence[PerModel], histories: Mapping[str, Hist
     """
     arms = {arm.name: arm for arm in plan.arms}
     per_model = {name: _averaged([repeat[name] for repeat in repeats if name in repeat]) for name in repeats[0]}
-    shown = [name for name in per_model if name in (ANCHOR, POOLED) or _is_strategy(arms.get(name))]
+    shown = [name for name in per_model if name in (OWN, POOLED) or _is_strategy(arms.get(name))]
     rows = [_row(name, arms, repeats, per_model, histories) for name in shown if per_model[name]]
-    anchors = [row for row in rows if row.name in (ANCHOR, POOLED)]
+    anchors = [row for row in rows if row.name in (OWN, POOLED)]
     strategies = [row for row in rows if row not in anchors]
     return sorted(strategies, key=_rank) + anchors
 
@@ -71,16 +71,16 @@ def _row(
     per_model: PerModel,
     histories: Mapping[str, History],
 ) -> LeagueRow:
-    served, local = per_model[name], per_model.get(ANCHOR)
+    served, local = per_model[name], per_model.get(OWN)
     arm = arms.get(name)
     trained = [
         history
         for key, history in histories.items()
-        if key == name or (name == ANCHOR and key.startswith(LOCAL) and REPEAT not in key)
+        if key == name or (name == OWN and key.startswith(LOCAL) and REPEAT not in key)
     ]
     compared = shown_in_league(next(iter(served.values())).metrics)
     gains = None
-    if local is not None and name != ANCHOR and served.keys() & local.keys():
+    if local is not None and name != OWN and served.keys() & local.keys():
         gains = {metric: _gain(served, local, metric) for metric in compared}
     trainings = [repeat[name] for repeat in repeats if name in repeat]
     return LeagueRow(
@@ -98,7 +98,7 @@ def _row(
 
 def _title(name: str, arm: Arm | None) -> str:
     if arm is None or not arm.federated:
-        return {ANCHOR: "every site alone", POOLED: "all scans in one place"}[name]
+        return TITLES[name]
     row = ALGORITHMS[arm.strategy["name"]]
     title = row.title
     defaults = {field.alias or key: field.default for key, field in row.parameters.model_fields.items()}
@@ -149,7 +149,7 @@ def _gain(served: Mapping[str, Summary], local: Mapping[str, Summary], metric: s
 def _difference(ours: Summary, theirs: Summary, metric: str) -> Gain:
     patients = min(ours.n(metric), theirs.n(metric))
     low, high = difference_interval(ours, theirs, metric)
-    if patients < FEWEST_PATIENTS:
+    if patients < FEWEST_RESAMPLED:
         low = high = float("nan")
     return Gain(mean=ours.mean(metric) - theirs.mean(metric), ci95=(low, high), n=patients)
 

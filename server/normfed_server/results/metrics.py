@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from normfed_common.algorithms.arms import FEDERATED, LOCAL, POOLED, WITHOUT, trainings
+from normfed_common.algorithms.arms import FEDERATED, LOCAL, OWN, POOLED, WITHOUT, trainings
 from normfed_common.foundation.versions import software
 from normfed_common.metrics.base import Metric
 from normfed_common.metrics.catalogue import chosen
@@ -153,7 +153,7 @@ def consistent(plan: Plan, arms: Mapping[str, ArmResult]) -> dict[str, ArmResult
 def _own_images(name: str, arms: Mapping[str, ArmResult]) -> dict[str, float]:
     if name in (UNSEEN, BORROWED):
         return {}
-    if name == "local":
+    if name == OWN:
         own = {arm.removeprefix(LOCAL): result for arm, result in arms.items() if arm.startswith(LOCAL)}
         return {site: result.image_auroc[site] for site, result in own.items() if site in result.image_auroc}
     return arms[name].image_auroc

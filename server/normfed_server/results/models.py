@@ -7,13 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from normfed_common.algorithms.arms import FEDERATED, LOCAL, POOLED, REPEAT, WITHOUT
+from normfed_common.algorithms.arms import FEDERATED, LOCAL, OWN, POOLED, REPEAT, WITHOUT
 from normfed_common.metrics.summary import Summary, averaged
 from normfed_server.arms.evaluation import ArmResult
 
 UNSEEN = "leave-one-site-out"
 BORROWED = "borrowed"
-TITLES = {UNSEEN: "federation without the site", BORROWED: "other sites' own models"}
+TITLES = {  # what people read, of every run
+    OWN: "each site alone",
+    UNSEEN: "federation without the site",
+    BORROWED: "other sites' own models",
+    POOLED: "all scans in one place",
+}
 
 Summaries = dict[str, Summary]  # by site
 
@@ -45,7 +50,7 @@ def models(results: Mapping[str, ArmResult], repeat: int = 0, train: Collection[
     ordered = {name: shared[name] for name in (FEDERATED,) if name in shared}
     tested = sorted({site for of_site in local.values() for site in of_site})
     if local:
-        ordered["local"] = {site: _own_or_borrowed(site, local) for site in tested}
+        ordered[OWN] = {site: _own_or_borrowed(site, local) for site in tested}
     if without:
         never_trained = {site: _ranked(found) for site, found in shared.get(FEDERATED, {}).items() if site not in train}
         ordered[UNSEEN] = never_trained | without

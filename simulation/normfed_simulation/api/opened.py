@@ -16,7 +16,7 @@ from normfed_client.hospital.site import Site
 from normfed_client.imaging.bids import Visit
 from normfed_client.imaging.mapping import map_image, place_on
 from normfed_client.imaging.preprocessing import Recipe
-from normfed_common.algorithms.arms import FEDERATED, POOLED
+from normfed_common.algorithms.arms import FEDERATED, OWN, POOLED
 from normfed_common.foundation.errors import RunError
 from normfed_common.learning.score import ANOMALY
 from normfed_common.models.base import NormativeModel
@@ -134,7 +134,7 @@ class OpenRun:
         DatasetError
             If there is no such device.
         """
-        if site is None and name == remade.OWN:
+        if site is None and name == OWN:
             raise RunError(f"{self.folder}: every site has a local model of its own. Say whose with site=.")
         if site is not None:
             return remade.served(self._run, self._site(site, device), name).model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from normfed_common.algorithms.arms import FEDERATED, trainings
+from normfed_common.algorithms.arms import FEDERATED, OWN, trainings
 from normfed_common.foundation.errors import RunError
 from normfed_common.metrics.summary import Summary, add, averaged
 from normfed_common.models.combined.pipeline import draws_anything
@@ -12,7 +12,7 @@ from normfed_common.study.domain_shift import NONE
 from normfed_server.results.layout import AtSite
 from normfed_server.results.league import shown_in_league
 from normfed_server.results.models import BORROWED, UNSEEN
-from normfed_simulation.domain_shift.figures import OWN, Figures, figures
+from normfed_simulation.domain_shift.figures import Figures, figures
 from normfed_simulation.domain_shift.folder import ShiftFolder
 from normfed_simulation.domain_shift.gaps import Trained, compared, gap, joined, spread
 from normfed_simulation.domain_shift.layout import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from normfed_common.algorithms.arms import FEDERATED, POOLED, WITHOUT, trainings
+from normfed_common.algorithms.arms import FEDERATED, OWN, POOLED, WITHOUT, trainings
 from normfed_common.foundation.errors import RunError
 from normfed_common.metrics.summary import Summary
 from normfed_server.arms import evaluation
@@ -14,15 +14,8 @@ from normfed_server.results.models import BORROWED, UNSEEN, Summaries, local_mod
 from normfed_server.runs.folder import Run
 
 ARMS = "arms"
-OWN = "local"
 ONLY = "only "  # before a site: its own model, where no site that trains also tests
-TITLES = {
-    OWN: "every site's own model, at home",
-    BORROWED: "other sites' own models (mean)",
-    UNSEEN: "federation without the site",
-    FEDERATED: "federated",
-    POOLED: "all scans in one place",
-}
+ORDER = (OWN, BORROWED, UNSEEN, FEDERATED, POOLED)  # of the table
 
 
 @dataclass(frozen=True)
@@ -90,7 +83,7 @@ def figures(run: Run) -> Figures:
         served = {site: [of[site] for of in trained] for site in sites if all(site in of for of in trained)}
         if len(served) == len(sites):
             approaches[name] = served
-    titles = {name: TITLES.get(name) or results.titles.get(name, name) for name in approaches}
+    titles = {name: name if name == FEDERATED else results.title(name) for name in approaches}
     return Figures(sites, bool(seen), approaches, matrix, titles)
 
 
@@ -103,5 +96,5 @@ def _unseen(of: Mapping[str, Summaries], local: Mapping[str, Summaries]) -> dict
 
 def _ordered(names: Collection[str]) -> list[str]:
     """The approaches in the order of the table, then whatever else the run has."""
-    first = [name for name in TITLES if name in names]
+    first = [name for name in ORDER if name in names]
     return [*first, *(name for name in names if name not in first)]

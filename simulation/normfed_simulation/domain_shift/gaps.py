@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from normfed_common.metrics.summary import Summary, add, averaged, difference_interval, percentile_interval, t_interval
+from normfed_server.report.lesions import FEWEST_PATIENTS
 from normfed_server.results.layout import Difference, Trainings
 from normfed_server.results.league import beyond
 from normfed_simulation.domain_shift.layout import Compared, Gap, Share, Verdict
-
-FEWEST_PATIENTS = 6  # below it nothing is called better, whatever the interval says
 
 Trained = Sequence[Summary]  # one training after another, over the same people
 

@@ -6,10 +6,9 @@ import re
 
 from rich.table import Table
 
-from normfed_common.algorithms.arms import FEDERATED, POOLED
+from normfed_common.algorithms.arms import FEDERATED, OWN, POOLED
 from normfed_server.results.models import BORROWED, UNSEEN
 from normfed_simulation.commands.tables import NARROW
-from normfed_simulation.domain_shift.figures import OWN
 from normfed_simulation.domain_shift.layout import DomainShift, HarmonizationResults
 from normfed_simulation.domain_shift.words import MAIN
 

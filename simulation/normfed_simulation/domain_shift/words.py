@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from normfed_common.algorithms.arms import FEDERATED
+from normfed_common.algorithms.arms import FEDERATED, OWN
 from normfed_common.study.domain_shift import NONE
+from normfed_server.report.lesions import FEWEST_PATIENTS
 from normfed_server.report.words import listed
 from normfed_server.results.layout import Interval
 from normfed_server.results.models import UNSEEN
-from normfed_simulation.domain_shift.figures import ONLY, OWN
-from normfed_simulation.domain_shift.gaps import FEWEST_PATIENTS, is_gap, trainings_differ
+from normfed_simulation.domain_shift.figures import ONLY
+from normfed_simulation.domain_shift.gaps import is_gap, trainings_differ
 from normfed_simulation.domain_shift.harmonizations import PERSONALISED
 from normfed_simulation.domain_shift.layout import (
     ApproachFigures,

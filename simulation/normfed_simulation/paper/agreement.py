@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from normfed_common.foundation import seeds
 from normfed_server.paper import style
+from normfed_server.report.cells import p_value
 
 LIMITS = 1.96  # standard deviations on either side of the mean difference: 95 % of a normal distribution
 FEWEST = 6  # patients, or lesions, with fewer of whom nothing is drawn
@@ -89,7 +90,7 @@ def paired(
     _by_kind(axes, x, y, [kind for kind, kept in zip(kinds, both, strict=True) if kept])
     said = f"federated higher in {(y > x).sum()} of {len(x)} patients"
     if np.isfinite(p):
-        said += ", p < 0.001" if p < 0.001 else f", p = {p:.3f}"
+        said += f", {p_value(p)}"
     axes.set_title(said)
     ends = min(0.0, x.min(), y.min()), max(1.0, x.max(), y.max())
     axes.set(

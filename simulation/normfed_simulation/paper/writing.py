@@ -11,6 +11,7 @@ import numpy as np
 from normfed_common.algorithms.arms import FEDERATED
 from normfed_server.paper import writing
 from normfed_server.paper.writing import attempted
+from normfed_server.report.verdicts import best_baseline
 from normfed_server.results import layout
 from normfed_server.results.layout import RunResults
 from normfed_server.results.paper_names import remove_stale
@@ -56,14 +57,14 @@ def figures(run: Run, results: RunResults) -> Iterator[tuple[str, Figure | None]
     volume, lesion = volumes(run), lesions(run)
     yield "bland-altman", agreement.agreement(volume[volume["model"] == FEDERATED])
     yield "lesion-size", agreement.sizes(lesion[lesion["model"] == FEDERATED])
-    best = choice.baselines(results)[:1]
-    if not best:
+    best = best_baseline(results)
+    if best is None:
         return
     for metric in choice.chief(results):
-        ours, theirs = ({(row["site"], row["name"]): row for row in people.rows(run, of)} for of in (FEDERATED, *best))
+        ours, theirs = ({(row["site"], row["name"]): row for row in people.rows(run, of)} for of in (FEDERATED, best))
         both = [key for key in ours if key in theirs]
         mine, its = (np.array([of[key].get(metric) for key in both], float) for of in (ours, theirs))
-        p = people.significance(run, best, metric)[best[0]]
+        p = people.significance(run, [best], metric)[best]
         kinds = [str(ours[key]["kind"]) for key in both]
-        title, other = results.metrics[metric].title, choice.label(results, best[0])
+        title, other = results.metrics[metric].title, results.title(best)
         yield f"patients-{metric}", agreement.paired(mine, its, kinds, title, other, p)

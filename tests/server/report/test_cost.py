@@ -58,7 +58,7 @@ def test_its_figures_stand_below_ours_and_those_of_the_same_run_below_both(study
     assert [(row.title, row.figures["auroc"].mean, row.ours) for row in found.rows] == [
         ("this study", 0.9, True),
         ("the same study without privacy", 0.95, False),
-        ("local", 0.8, False),
+        ("each site alone", 0.8, False),
         ("atlas", 0.8, False),
     ]
     assert found.without is not None

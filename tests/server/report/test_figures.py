@@ -44,7 +44,7 @@ def test_a_site_that_was_not_in_a_round_has_a_gap_there_and_pooled_training_its_
     assert {name: list(zip(line.x, line.y, strict=True)) for name, line in found.items()} == {
         "a": [(1, 3.0), (2, None), (3, 1.0)],
         "b": [(1, 5.0), (2, None), (3, None)],
-        "pooled": [(1, 2.0), (2, 1.5)],
+        "all scans in one place": [(1, 2.0), (2, 1.5)],
     }
 
 

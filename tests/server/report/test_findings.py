@@ -57,7 +57,7 @@ def test_an_interval_that_touches_a_tie_or_is_not_known_decides_nothing(
 ) -> None:
     mean = -0.1 if ends[1] == 0 else 0.1
     (sentence,) = [text for text in said(metrics(local=difference(mean, *ends))) if "training alone" in text]
-    assert sentence.startswith("It is not distinguishable from every site training alone by AUROC (")
+    assert sentence.startswith("It is not distinguishable from each site training alone by AUROC (")
     assert ("95 % interval" in sentence) == (ends[0] is not None)
 
 
@@ -65,7 +65,7 @@ def test_the_findings_name_the_other_trainings_and_the_figures() -> None:
     assert said(metrics(pooled=difference(-0.02, -0.03, -0.01), local=BETTER)) == [
         "It is worse than training on all scans in one place by AUROC (-0.020, 95 % interval -0.030 to -0.010) and "
         "average precision (-0.020, 95 % interval -0.030 to -0.010).",
-        "It is better than every site training alone by AUROC (+0.100, 95 % interval +0.050 to +0.150) and "
+        "It is better than each site training alone by AUROC (+0.100, 95 % interval +0.050 to +0.150) and "
         "average precision (+0.100, 95 % interval +0.050 to +0.150).",
         "At its worst site it reaches AUROC 0.800 (b) and average precision 0.100 (b); "
         "local-only training at its own worst AUROC 0.700 (b) and average precision 0.100 (b).",
@@ -191,7 +191,7 @@ def test_with_fewer_than_six_patients_nothing_is_called_better(patients: int, be
     found["evaluation"]["atlas"] = model(0.8, 0.5, n=patients)
     text = said(found)
     assert [word in " ".join(text) for word in ("better", "95 % interval", "seed")] == [better, better, better]
-    alone = "It is not distinguishable from every site training alone by AUROC (+0.100) or average precision (+0.100)."
+    alone = "It is not distinguishable from each site training alone by AUROC (+0.100) or average precision (+0.100)."
     assert (alone in text) != better
 
 
@@ -206,9 +206,9 @@ def trained(found: dict[str, Any], name: str, auroc: list[float]) -> None:
 @pytest.mark.parametrize(
     ("ours", "theirs", "expected"),
     [
-        ([0.9, 0.85], [0.8, 0.84], "It is better than every site training alone"),
-        ([0.9, 0.82], [0.8, 0.84], "It is not distinguishable from every site training alone"),
-        ([0.9], [0.95], "It is better than every site training alone"),  # once: the interval alone decides
+        ([0.9, 0.85], [0.8, 0.84], "It is better than each site training alone"),
+        ([0.9, 0.82], [0.8, 0.84], "It is not distinguishable from each site training alone"),
+        ([0.9], [0.95], "It is better than each site training alone"),  # once: the interval alone decides
     ],
 )
 def test_what_another_training_turns_round_is_not_called_better(
@@ -262,7 +262,7 @@ def test_what_no_site_says_is_not_compared(mean: float | None) -> None:
     found["evaluation"]["federated"]["worst_site"] = {}
     text = said(found)
     assert not any("average precision" in sentence for sentence in text if not sentence.startswith("The trivial"))
-    assert "It is better than every site training alone by AUROC (+0.100, 95 % interval +0.050 to +0.150)." in text
+    assert "It is better than each site training alone by AUROC (+0.100, 95 % interval +0.050 to +0.150)." in text
     found["evaluation"]["federated"]["all"] = {}
     assert said(found) == []
 

@@ -47,11 +47,11 @@ def test_the_page_says_its_findings_and_warnings_and_hides_small_counts(written:
     found = metrics(local=difference(0.1, -0.05, 0.25))
     found["left_out"] = {"c": "takes no part: nobody"}
     text = written(found, page.Patients(attacks={"a": "scale"}, significance={"local": 0.0004}))
-    assert "not distinguishable from every site training alone" in text
+    assert "not distinguishable from each site training alone" in text
     assert "better than" not in text
     assert "Partial: c takes no part: nobody." in text
     assert "Malicious by order: a (scale)." in text
-    assert "local p &lt; 0.001" in text
+    assert "each site alone p &lt; 0.001" in text
     assert "<td>9</td><td>2</td><td>&lt; 2</td>" in text
 
 

@@ -62,6 +62,7 @@ def test_models_have_chance_the_worst_site_and_what_trainings_say_beside_their_m
     of_model = {**model(0.9), "trainings": trained, **merged}
     results = run_results(evaluation={"federated": of_model}, lesion_share=share)
     found = frames.models(results)
+    assert set(frames.models(run_results(evaluation={"local": model(0.9)}))["title"]) == {"each site alone"}
     auroc, precision = (one(found, metric=metric) for metric in ("auroc", "auprc"))
     assert (auroc["mean"], auroc["sd"], auroc["n"], auroc["low"]) == (0.9, 0.1, 20, 0.85)
     assert (auroc["chance"], auroc["worst"], auroc["worst_site"], auroc["trainings"]) == (0.5, 0.8, "b", 1)
@@ -141,7 +142,7 @@ def test_cohorts_say_who_trains_and_who_was_left_out() -> None:
 
 def test_the_league_is_a_row_a_strategy_with_every_metric_in_columns() -> None:
     found = frames.league(run_results(league=[row("fedavg", 0.4, GAIN), row("local", 0.3, None)]))
-    first, anchor = one(found, name="fedavg"), one(found, name="local")
+    first, anchor = one(found, model="fedavg"), one(found, model="local")
     assert (first["auprc"], first["auprc_low"], first["auprc_high"], first["auroc"]) == (0.4, 0, 1, 0.75)
     assert (first["auprc_worst"], first["auprc_worst_site"]) == (0.1, "a")
     assert (first["auprc_gain"], first["auprc_gain_low"], first["auprc_gain_high"]) == (0.1, 0.05, 0.15)

@@ -94,3 +94,13 @@ def test_every_metric_is_described_and_the_one_of_people_with_them() -> None:
     assert list(found) == [*(metric.name for metric in BUILT_IN), "peak", "image_auroc"]
     assert (found["peak"].title, found["peak"].lowest, found["peak"].unit) == (METRIC.title, -1.0, "hit or miss")
     assert not found["false_clusters"].higher_is_better
+
+
+def test_every_run_has_titles_of_the_models_beside_the_federated_one_and_says_those_of_its_own() -> None:
+    results = run_results(titles={"atlas": "the atlas"})
+    assert list(map(results.title, ("local", "pooled", "atlas", "ditto"))) == [
+        "each site alone",
+        "all scans in one place",
+        "the atlas",
+        "ditto",
+    ]

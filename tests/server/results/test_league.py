@@ -243,7 +243,7 @@ def test_anchors_have_a_title_and_no_strategy() -> None:
     models = {name: {"a": constant(6, auprc=0.5)} for name in ("federated", "local", "pooled")}
     arms = [Arm("pooled", MODEL, ("pooled",), {}, not_served={"z": "too far"})]
     rows = by_name(table(models, arms=arms))
-    assert (rows["local"]["title"], rows["local"]["strategy"]) == ("every site alone", None)
+    assert (rows["local"]["title"], rows["local"]["strategy"]) == ("each site alone", None)
     assert (rows["pooled"]["title"], rows["pooled"]["strategy"]) == ("all scans in one place", None)
     assert rows["pooled"]["not_served"] == {"z": "too far"}
     assert rows["local"]["not_served"] == {}
