@@ -15,13 +15,13 @@ help:  ## list the commands
 
 $(VENV)/.torch: deploy/lock/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "normfed needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) -V`. Try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
-	@echo "Creating $(VENV) and installing torch (once, about a minute) ..."
+	@echo "Creating $(VENV) and installing torch (once, some minutes) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(INSTALL) $(TORCH_INDEX) torch
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.torch pyproject.toml
-	@echo "Installing normfed (once, about a minute) ..."
+	@echo "Installing normfed (once, some minutes) ..."
 	@$(INSTALL) --editable .
 	@touch $@
 

@@ -66,13 +66,14 @@ def inspect(
     if check:
         problems += [Problem(visit.name, fault) for visit in dataset.visits for fault in faults(visit)]
     defaults = [_no_controls(dataset)] if of_study is None else of_study
-    remarks = [remark for remark in (*defaults, _too_few_sites(dataset), *_spelt_alike(dataset)) if remark]
+    few = "" if of_study is None and any(defaults) else _too_few_sites(dataset)  # nobody is known to be healthy
+    remarks = [remark for remark in (*defaults, few, *_spelt_alike(dataset)) if remark]
     if as_json:
         items = [_item(site, visits) for site, visits in dataset.sites().items()]
         found = [asdict(problem) for problem in problems]
         say("sites", items, folder=str(title), visits=len(dataset.visits), remarks=remarks, problems=found)
         return
-    console = Console(width=None if sys.stdout.isatty() else WIDEST)  # a file has no width
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDEST)  # a file has no width
     console.print(f"[italic]{plain(str(title))}: {len(dataset.visits)} visits[/]", highlight=False, soft_wrap=True)
     known = {modality for visit in dataset.visits for modality in visit.images}
     _print_sites(console, [_row(site, visits, known) for site, visits in dataset.sites().items()])

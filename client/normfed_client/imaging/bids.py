@@ -131,7 +131,8 @@ def read_dataset(root: Path, without: Container[str] = ()) -> Dataset:
         If there is no dataset at ``root``, or its participants.tsv cannot be used.
     """
     if not root.is_dir():
-        raise DatasetError(f"{root}: no such folder. Give the folder that holds participants.tsv.")
+        what = "is a file" if root.is_file() else "no such folder"
+        raise DatasetError(f"{root}: {what}. Give the folder that holds participants.tsv.")
     participants = {
         name: who for name, who in read_participants(root / "participants.tsv").items() if name not in without
     }

@@ -22,6 +22,6 @@ SetOption = Annotated[
         metavar="KEY=VALUE",
         autocompletion=completed,
         help="Another value for any key of the study, in YAML, such as federation.rounds=5 or "
-        "'comparisons.baselines=[atlas]'. Repeatable; these count last.",
+        "comparisons.baselines.0=atlas. Repeatable; these count last.",
     ),
 ]

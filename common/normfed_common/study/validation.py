@@ -20,7 +20,13 @@ EXPECTED = {  # for pydantic's "should be a valid array" and "should be an objec
     "tuple_type": "a list is expected",
     "dict_type": "keys with values are expected",
     "model_type": "keys with values are expected",
+    "int_type": "a whole number is expected",
+    "float_type": "a number is expected",
+    "bool_type": "true or false is expected",
+    "string_type": "text is expected",
 }
+NAMES = "^[A-Za-z0-9][A-Za-z0-9._-]"  # how the patterns of names of studies and sites begin
+IN_NAMES = "letters, digits, dots, hyphens and underscores are expected, and no spaces"
 
 
 def validate(kind: type[T], raw: dict[str, Any], origin: str, what: str = "a key that a study knows") -> T:
@@ -66,6 +72,8 @@ def _fault(kind: type[BaseModel], item: Any, what: str) -> str:
         return f"{at}{message[0].lower()}{message[1:]}"
     if item["type"] in EXPECTED:
         message = EXPECTED[item["type"]] + _such_as(kind, loc)
+    if str(item.get("ctx", {}).get("pattern", "")).startswith(NAMES):
+        message = IN_NAMES
     found = item["input"]
     if item["type"] == "value_error" and isinstance(found, dict):  # the message names those of its keys that are meant
         return f"{at}{message[0].lower()}{message[1:]}"

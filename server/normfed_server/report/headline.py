@@ -29,7 +29,7 @@ from normfed_server.report.verdicts import (
     trivial,
     worse_on,
 )
-from normfed_server.report.words import capital, listed, number, signed
+from normfed_server.report.words import capital, listed, number, percent, signed
 from normfed_server.results.chance import chance
 from normfed_server.results.layout import AUROC, PRECISION, Figures, RunResults
 
@@ -89,7 +89,8 @@ def _touched(figures: Figures, every_count_is_said: bool) -> str:
     touched, hits, wrong = (figures.get(metric) for metric in (TOUCHED, HITS, FALSE))
     if touched is None or (hits is None and not every_count_is_said):
         return ""
-    text = f": at the run's threshold it touches a lesion in {hits.n if hits else 0} of {touched.n} patients"
+    share = "" if touched.mean is None else f"{percent(touched.mean)} % of a patient's lesions on average, "
+    text = f": at the run's threshold it touches {share}some in {hits.n if hits else 0} of {touched.n} patients"
     return text if wrong is None else f"{text}, with {number(wrong.mean)} false clusters in each"
 
 

@@ -142,7 +142,8 @@ def _viewed(members: Sequence[tuple[str, Downloaded]]) -> Path:
 
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such folder. Give the folder of the dataset.")
+        found = "is a file" if folder.is_file() else "no such folder"
+        raise DatasetError(f"{folder}: {found}. Give the folder of the dataset.")
 
 
 def _check_there(folder: Path, sources: Sequence[Path]) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from normfed_common.foundation.errors import StudyError
 from normfed_common.study.base import Frozen
+from normfed_common.study.config import StudyConfig
 from normfed_common.study.validation import validate
 
 
@@ -42,8 +43,8 @@ class Outer(Frozen):
         ({"name": "x", "others": [{"x": 1}]}, "others.0.x is not a key that a study knows (known: shares, people)"),
         ({"name": "x", "inner": {"shaers": 1}}, "inner.shaers is not a key that a study knows (did you mean shares?)"),
         ({"name": "x", "inner": {"people": 0}}, "inner.people: input should be greater than 0 (got '0')"),
-        ({"name": "x", "inner": {"shares": [1.0, "b"]}}, "inner.shares.1: input should be a valid number (got 'b')"),
-        ({"name": 5}, "name: input should be a valid string (got '5')"),
+        ({"name": "x", "inner": {"shares": [1.0, "b"]}}, "inner.shares.1: a number is expected (got 'b')"),
+        ({"name": 5}, "name: text is expected (got '5')"),
         ({"name": "nobody"}, "name must be somebody's"),
         ({"inner": {"people": 0}}, "name is missing; inner.people: input should be greater than 0 (got '0')"),
     ],
@@ -100,6 +101,13 @@ def test_a_list_whose_items_are_wrong_is_not_called_too_short_as_well() -> None:
 
     with pytest.raises(StudyError) as caught:
         validate(Least, {"people": ["x"]}, "a.yaml")
-    assert str(caught.value) == "a.yaml: people.0: input should be a valid integer (got 'x')."
+    assert str(caught.value) == "a.yaml: people.0: a whole number is expected (got 'x')."
     with pytest.raises(StudyError, match="people: tuple should have at least 1 item"):
         validate(Least, {"people": []}, "a.yaml")
+
+
+def test_what_a_name_may_have_is_said_in_words() -> None:
+    with pytest.raises(StudyError) as caught:
+        validate(StudyConfig, {"name": "my study", "data": {"modalities": ["T1w"]}}, "a.yaml")
+    expected = "name: letters, digits, dots, hyphens and underscores are expected, and no spaces (got 'my study')"
+    assert str(caught.value) == f"a.yaml: {expected}."

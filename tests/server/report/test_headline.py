@@ -65,12 +65,14 @@ def test_kinds_of_lesion_are_told_apart_and_a_kind_at_chance_is_warned_of() -> N
         (
             30,
             "bootstrap",
-            ": at the run's threshold it touches a lesion in 30 of 36 patients, with 3.11 false clusters in each.",
+            ": at the run's threshold it touches 40 % of a patient's lesions on average, some in 30 of 36 patients, "
+            "with 3.11 false clusters in each.",
         ),
         (
             None,
             "bootstrap",
-            ": at the run's threshold it touches a lesion in 0 of 36 patients, with 3.11 false clusters in each.",
+            ": at the run's threshold it touches 40 % of a patient's lesions on average, some in 0 of 36 patients, "
+            "with 3.11 false clusters in each.",
         ),
         (None, "moments", "."),  # a hospital may have kept the number to itself
     ],
