@@ -17,7 +17,7 @@ from normfed_simulation.datasets.catalogue import DATASETS
 from normfed_simulation.splits.catalogue import SPLITS
 
 SOFTWARE = (OURS, "flower", "pytorch", "monai", "scikit-learn", "nilearn", "simpleitk")
-PREPROCESSING = ("mni152", "n4")
+PREPROCESSING = {False: ("mni152",), True: ("mni152", "n4")}  # by whether bias fields are corrected
 STATISTICS = {True: ("efron1993",), False: ("welch1947",)}  # of intervals, by whether people are resampled
 
 Cited = dict[str, tuple[str, ...]]  # what it is for to what it names as `cited`
@@ -36,7 +36,7 @@ def of_study(study: StudyConfig, *, resampled: bool = True) -> Cited:
     resampled
         Whether intervals are of resampled people, as in a simulation, or of moments.
     """
-    found: Cited = {**of_software(), "preprocessing": PREPROCESSING}
+    found: Cited = {**of_software(), "preprocessing": PREPROCESSING[study.preprocessing.bias_correction]}
     for entry in (study.model, *study.comparisons.baselines):
         found |= dict(_of_model(entry))
     for what, registry, listed in (

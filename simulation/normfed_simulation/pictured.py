@@ -89,7 +89,10 @@ def cases(run: Run, results: RunResults, sites: Mapping[str, Site]) -> list[Pict
         site = sites[row["site"]]
         case = next(case for case in site.test if case.visit.name == row["name"])
         found.append(_pictured(run, results, which, site, case, site.test, row))
+    not_served = results.not_served.get(FEDERATED, {})
     for site in sorted(sites.values(), key=lambda site: -len(site.held_out)):
+        if site.config.name in not_served:
+            continue
         healthy = next((case for case in site.held_out if not case.entry.lesion().any()), None)
         if healthy is not None:
             return [*found, _pictured(run, results, HEALTHY, site, healthy, site.held_out, {})]

@@ -10,6 +10,7 @@ import torch
 
 from normfed_client.hospital.machine import computing
 from normfed_client.hospital.personal import PersonalStore
+from normfed_client.hospital.simulated import read_sites
 from normfed_client.imaging.template import anatomy, common_grid
 from normfed_common.algorithms.arms import FEDERATED, POOLED, trained_as
 from normfed_common.algorithms.clusters import model_number
@@ -58,7 +59,7 @@ def served_arrays(run: Path, site: str | None, arm: str = FEDERATED) -> Arrays:
     every_part = needs_every_part(assemble(study.transforms, trained.model, Setting.of(study)), strategy)
     arrays, header = named.read(path, foreign=True)
     clusters = header.get("clusters", {})
-    sites = sorted(folder.name for folder in (run / "sites").glob("*") if folder.name != POOLED)
+    sites = _sites(run)
     if site is not None and site not in sites:
         raise RunError(f"{run}: no site is called {site}. Its sites are {', '.join(sites)}.")
     if site is None and (clusters or every_part):
@@ -77,6 +78,14 @@ def served_arrays(run: Path, site: str | None, arm: str = FEDERATED) -> Arrays:
     if every_part and not kept:
         raise RunError(f"{run}: {site} did not train, so under {strategy['name']} it has no whole model.")
     return {**arrays, **kept}
+
+
+def _sites(run: Path) -> list[str]:
+    """Of a simulation all; of another run folder those of which it holds something."""
+    listed = run / "sites.json"
+    folders = (folder.name for folder in (run / "sites").glob("*"))
+    names = (config.name for config in read_sites(listed)) if listed.exists() else folders
+    return sorted(name for name in names if name != POOLED)
 
 
 def path_of(run: Path, arm: str) -> Path:

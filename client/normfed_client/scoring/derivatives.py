@@ -36,8 +36,8 @@ only: not a medical device.
 - `scores.tsv`: a row for every person and session, with those who could not be scored and why; `scores.json` says what
   its columns hold.
 - `sub-*/[ses-*/]anat/*_desc-anomaly_map.nii.gz`: the map on the grid of the scan that its name and its JSON file tell.
-- `*_desc-pvalue_map.nii.gz`: where the run has held-out healthy people, the share of their voxels that are at least as
-  abnormal.
+- `*_desc-pvalue_map.nii.gz`: where the run's sites held out healthy people enough, the share of their voxels that are
+  at least as abnormal.
 - `*_desc-anomaly_clusters.tsv`: the most suspicious clusters.
 
 The files that `.bidsignore` lists have names for which BIDS has no rule yet.

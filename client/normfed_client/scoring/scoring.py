@@ -23,6 +23,11 @@ from normfed_client.scoring.run_model import RunModel, open_run_model, study_to_
 from normfed_common.foundation.errors import RunError, ScanError, SiteError
 from normfed_common.foundation.files import is_full
 
+NO_P_VALUES = Problem(
+    "p-values",
+    "none, since no site of the run held out as many normal people as its minimum, so there is nothing to compare with",
+)
+
 
 class Watcher:
     """Is told how scoring gets on; does nothing."""
@@ -83,8 +88,9 @@ def score_inputs(
     told = watcher or Watcher()
     study = study_to_score(run)
     gathered = gather(inputs, modalities or {}, brain_masks, study.data)
-    told.noted(gathered.notes)
     model = open_run_model(run, study, device, site)
+    notes = [*gathered.notes, *([NO_P_VALUES] if model.levels.normal is None else [])]
+    told.noted(notes)
     folder = Derivatives(out, sorted({asked.dataset for asked in gathered.asked if asked.dataset is not None}))
     scoring = _Scoring(model, folder, Cache(default_root() / "scans"), told)
     try:
@@ -93,7 +99,7 @@ def score_inputs(
         if not is_full(error):
             raise
         raise RunError(f"{out}: the disk is full. Free some space and score again; what is done is kept.") from error
-    return Scores(out, rows, tuple(f"{note.what}: {note.why}" for note in gathered.notes))
+    return Scores(out, rows, tuple(f"{note.what}: {note.why}" for note in notes))
 
 
 @dataclass

@@ -28,7 +28,7 @@ TERMS = (
         "federated",
         "federated, pooled, local",
         "one model trained by all sites together; one trained on all scans in one place; one at each site, "
-        "from its own scans alone",
+        "from its own scans alone, and at a site that trains none the mean over the other sites' own",
     ),
     Term(
         "sums",
