@@ -69,9 +69,11 @@ def test_the_frames_are_the_figures_of_the_run(run: OpenRun) -> None:
     losses = run.rounds[run.rounds.model == "federated"].pivot(index="round", columns="site", values="loss")
     assert losses.loc[2].to_dict() == metrics["rounds"][1]["loss"]
     assert list(run.league.model)[-1] == "local"
-    assert set(run.gains.other) == {"local", "atlas"}
-    assert set(run.kinds.kind) == set(patients.kind)
-    assert set(run.matrix.trained) == set(run.calibration.site) - {"all"} == set(run.cohorts.site)
+    assert set(run.gains.other) == set(metrics["differences"])
+    assert set(run.kinds.kind) == set(metrics["evaluation"]["federated"]["kinds"])
+    assert set(run.matrix.trained) == set(metrics["matrix"]["auroc"])
+    assert set(run.calibration.model) <= set(metrics["evaluation"])
+    assert list(run.cohorts.site) == [site["name"] for site in metrics["sites"]]
 
 
 def test_maps_are_those_of_the_run_and_of_its_other_models(run: OpenRun) -> None:
