@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +15,26 @@ from normfed_client.imaging.cache import Cache
 from normfed_client.imaging.nifti import Image
 from normfed_client.imaging.placement import GIVEN, Brain, place
 from normfed_client.imaging.preprocessing import Recipe, prepare
+from normfed_client.imaging.steps import Steps
 from normfed_client.imaging.template import BRAIN_LEVEL, whole
 from normfed_common.foundation.errors import ScanError
 from normfed_common.study.preprocessing import PreprocessingConfig
 
 CONFIG = PreprocessingConfig(voxel_size_mm=4)
 RECIPE = Recipe(CONFIG, ("T1w", "FLAIR"), None)
+
+
+class Afresh(Steps):
+    """Keeps nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+    def array(self, name: str, files: list[Path], others: list[object], make: Callable[[], np.ndarray]) -> np.ndarray:
+        return make()
+
+
+AFRESH = Afresh()
 VISIT = Visit(Participant("sub-01", "a", "control"), None, {"T1w": Path("x")})
 
 
@@ -46,7 +60,7 @@ def find(monkeypatch: pytest.MonkeyPatch, *masks: np.ndarray) -> None:
 def test_the_first_brain_found_that_lies_on_the_templates_counts(scan: Image, monkeypatch: pytest.MonkeyPatch) -> None:
     brain = scan.data > BRAIN_LEVEL
     find(monkeypatch, np.roll(brain, 15, axis=1), brain, np.ones_like(brain))
-    placed = place(VISIT, {"T1w": scan}, "T1w", None, CONFIG)
+    placed = place(VISIT, {"T1w": scan}, "T1w", None, CONFIG, AFRESH)
     assert placed.brain is not None
     assert placed.brain.source == "finder 1"
     assert placed.overlap == 1.0
@@ -58,7 +72,7 @@ def test_a_brain_in_its_place_in_a_scan_that_shows_something_else_is_not_believe
     find(monkeypatch, scan.data > BRAIN_LEVEL)
     noise = replace(scan, data=np.random.default_rng(0).random(scan.data.shape).astype(np.float32))
     with pytest.raises(ScanError, match=r"^sub-01: registration to MNI152 failed, likeness .* data.exclude\.$"):
-        place(VISIT, {"T1w": noise}, "T1w", None, CONFIG)
+        place(VISIT, {"T1w": noise}, "T1w", None, CONFIG, AFRESH)
 
 
 def break_off(monkeypatch: pytest.MonkeyPatch, why: str) -> None:
@@ -77,17 +91,17 @@ def test_a_brain_found_of_which_simpleitk_can_make_nothing_is_passed_over(
 ) -> None:
     find(monkeypatch, np.ones(scan.data.shape, bool))
     break_off(monkeypatch, "sitk::ERROR: the mask is empty")
-    assert place(VISIT, {"T1w": scan}, "T1w", None, CONFIG).brain is None
+    assert place(VISIT, {"T1w": scan}, "T1w", None, CONFIG, AFRESH).brain is None
 
 
 def test_neither_a_given_mask_nor_a_lack_of_memory_is_passed_over(scan: Image, monkeypatch: pytest.MonkeyPatch) -> None:
     find(monkeypatch, np.ones(scan.data.shape, bool))
     break_off(monkeypatch, "sitk::ERROR: the mask is empty")
     with pytest.raises(RuntimeError, match="empty"):
-        place(VISIT, {"T1w": scan}, "T1w", Brain(scan, "T1w", GIVEN), CONFIG)
+        place(VISIT, {"T1w": scan}, "T1w", Brain(scan, "T1w", GIVEN), CONFIG, AFRESH)
     break_off(monkeypatch, "Failed to allocate memory for image.")
     with pytest.raises(RuntimeError, match="memory"):
-        place(VISIT, {"T1w": scan}, "T1w", None, CONFIG)
+        place(VISIT, {"T1w": scan}, "T1w", None, CONFIG, AFRESH)
 
 
 @pytest.mark.parametrize("installed", [None, "deepbet 1.0.2"])
@@ -98,17 +112,17 @@ def test_who_lacks_the_extra_is_told_of_it_where_it_would_help(
     monkeypatch.setattr(brain_extraction, "installed", lambda: installed)
     shifted = replace(scan, data=np.roll(scan.data, 15, axis=1))
     with pytest.raises(ScanError) as failure:
-        place(VISIT, {"T1w": shifted}, "T1w", None, CONFIG)
+        place(VISIT, {"T1w": shifted}, "T1w", None, CONFIG, AFRESH)
     assert ("normfed[brain-extraction]" in str(failure.value)) == (installed is None)
     wrong = Brain(replace(scan, data=(shifted.data > BRAIN_LEVEL).astype(np.float32)), "T1w", GIVEN)
     with pytest.raises(ScanError, match="overlap") as failure:
-        place(VISIT, {"T1w": shifted}, "T1w", wrong, CONFIG)
+        place(VISIT, {"T1w": shifted}, "T1w", wrong, CONFIG, AFRESH)
     assert "normfed[brain-extraction]" not in str(failure.value)
 
 
 def test_scans_in_template_space_are_searched_for_no_brain(scan: Image, monkeypatch: pytest.MonkeyPatch) -> None:
     find(monkeypatch, np.ones(scan.data.shape, bool))
-    placed = place(replace(VISIT, in_template_space=True), {"T1w": scan}, "T1w", None, CONFIG)
+    placed = place(replace(VISIT, in_template_space=True), {"T1w": scan}, "T1w", None, CONFIG, AFRESH)
     assert placed.brain is None
 
 
