@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from normfed_common.study.changes import changed
 from normfed_common.study.config import StudyConfig
 from normfed_simulation import comparison, started
 from normfed_simulation.api.opened import OpenRun
+from normfed_simulation.api.places import Place, Places, paths
 from normfed_simulation.api.progress import watching
 from normfed_simulation.attacks import Attack
 from normfed_simulation.comparison import Entry
@@ -21,9 +21,8 @@ from normfed_simulation.experiment import Engine
 from normfed_simulation.started import Means, Started
 from normfed_simulation.watcher import Watcher
 
-Place = str | PathLike[str]
 Study = Place | Mapping[str, Any] | StudyConfig
-Data = Place | Sequence[Place] | None
+Data = Places | None
 
 
 def simulate(
@@ -68,7 +67,7 @@ def simulate(
     """
     means = Means(engine, device, workers)
     conditions = Conditions(hospital_times, _attacks(attacks))
-    begun = started.begin(asked(study, changes), _folders(data), Path(out), means, conditions)
+    begun = started.begin(asked(study, changes), paths(data), Path(out), means, conditions)
     return _finished(begun, progress)
 
 
@@ -107,7 +106,7 @@ def compare(
     entries = None if strategies is None else comparison.checked(_several(strategies), "strategies")
     under = [compressions] if isinstance(compressions, str) else compressions
     own = comparison.changes(asked(study, changes), entries, under, repeats)
-    begun = started.begin(asked(study, own | changes), _folders(data), Path(out), means, conditions)
+    begun = started.begin(asked(study, own | changes), paths(data), Path(out), means, conditions)
     return _finished(begun, progress)
 
 
@@ -132,7 +131,7 @@ def resume(
     UserError
         If it is finished, or its data are gone.
     """
-    return _finished(started.resume(Path(run), _folders(data), Means(engine, device, workers)), progress)
+    return _finished(started.resume(Path(run), paths(data), Means(engine, device, workers)), progress)
 
 
 def open_run(run: Place) -> OpenRun:
@@ -167,12 +166,6 @@ def asked(study: Study, changes: Mapping[str, Any]) -> StudyConfig:
 def _several(given: Entry | Sequence[Entry]) -> list[Entry]:
     """A list, of a single name or entry too."""
     return [given] if isinstance(given, str | Mapping) else list(given)
-
-
-def _folders(data: Data) -> list[Path]:
-    if data is None:
-        return []
-    return [Path(data)] if isinstance(data, str | PathLike) else [Path(folder) for folder in data]
 
 
 def _attacks(said: Mapping[str, str] | None) -> dict[str, Attack]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from os import PathLike
 from pathlib import Path
 
 import pandas
 
 from normfed_client.imaging.bids import read_dataset
+from normfed_simulation.api.places import Place
 from normfed_simulation.datasets.recognition import as_bids
 
 
-def inspect(data: str | PathLike[str]) -> pandas.DataFrame:
+def inspect(data: Place) -> pandas.DataFrame:
     """Who is in a dataset, by file names alone: a row for every visit.
 
     Parameters

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +25,7 @@ from normfed_server.results import frames, layout
 from normfed_server.results.layout import RunResults
 from normfed_server.runs.folder import REPORT, reopen
 from normfed_simulation import people, remade
+from normfed_simulation.api.places import Place
 
 if TYPE_CHECKING:
     import pandas
@@ -47,7 +47,7 @@ class OpenRun:
         If it is none, or not finished.
     """
 
-    def __init__(self, folder: str | PathLike[str]) -> None:
+    def __init__(self, folder: Place) -> None:
         folder = Path(folder)
         self._run = reopen(folder)
         if not self._run.finished:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from os import PathLike
 from pathlib import Path
 
 import pandas
@@ -14,21 +13,21 @@ from normfed_client.scoring.rows import PersonScore
 from normfed_client.scoring.scoring import score_inputs
 from normfed_common.study.withdrawn import read as read_withdrawn
 from normfed_simulation.api.opened import OpenRun
+from normfed_simulation.api.places import Place, Places, paths
 from normfed_simulation.api.progress import watching
 from normfed_simulation.watcher import Watcher
 
 WHAT = "Scoring"
-Place = str | PathLike[str]
 COLUMNS = list(PersonScore.__dataclass_fields__)
 RENAMED = {"participant_id": "subject", "map": "anomaly_map", "p_map": "p_value_map"}  # a frame has a method called map
 
 
 def score(
     run: OpenRun | Place,
-    inputs: Place | Sequence[Place] = (),
+    inputs: Places = (),
     *,
     out: Place,
-    brain_masks: Place | Sequence[Place] = (),
+    brain_masks: Places = (),
     modalities: Mapping[str, Place] | None = None,
     device: str = "auto",
     site: str | None = None,
@@ -71,9 +70,9 @@ def score(
             watcher.warn(sentence)
         scores = score_inputs(
             folder,
-            _paths(inputs),
+            paths(inputs),
             Path(out),
-            brain_masks=_paths(brain_masks),
+            brain_masks=paths(brain_masks),
             modalities=named,
             device=device,
             site=site,
@@ -109,7 +108,3 @@ class _Told(scoring.Watcher):
         for text in (row.reason, *row.remarks):
             if text:
                 self._watcher.warn(text if row.name in text else f"{row.name}: {text}")
-
-
-def _paths(places: Place | Sequence[Place]) -> list[Path]:
-    return [Path(places)] if isinstance(places, str | PathLike) else [Path(place) for place in places]

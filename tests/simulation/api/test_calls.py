@@ -15,6 +15,7 @@ from normfed_common.foundation.errors import DatasetError, RunError, StudyError
 from normfed_common.studies import load_study, resolve
 from normfed_common.study.config import StudyConfig
 from normfed_simulation.api import calls
+from normfed_simulation.api.places import paths
 
 
 def test_a_study_may_be_a_file_a_name_a_mapping_or_resolved(tmp_path: Path, study: StudyConfig) -> None:
@@ -37,9 +38,9 @@ def test_a_key_that_is_none_is_said_with_what_was_meant() -> None:
 
 
 def test_data_may_be_one_folder_or_several(tmp_path: Path) -> None:
-    assert calls._folders(None) == []
-    assert calls._folders(str(tmp_path)) == calls._folders(tmp_path) == [tmp_path]
-    assert calls._folders([tmp_path, "b"]) == [tmp_path, Path("b")]
+    assert paths(None) == []
+    assert paths(str(tmp_path)) == paths(tmp_path) == [tmp_path]
+    assert paths([tmp_path, "b"]) == [tmp_path, Path("b")]
 
 
 def test_an_attack_that_is_none_is_said() -> None:
