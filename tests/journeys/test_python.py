@@ -24,6 +24,7 @@ from normfed_common.foundation import registry, seeds
 from normfed_common.foundation.errors import RunError, StudyError
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.score import Score
+from normfed_common.models.catalogue import MODELS
 from normfed_common.models.intensity import Intensity
 from normfed_simulation import experiment
 from normfed_simulation.api.opened import OpenRun
@@ -169,6 +170,7 @@ def test_a_model_of_ones_own_is_tried_out_in_this_process(
         def score(self, scans: Sequence[Scan], rng: np.random.Generator) -> Score:
             return Score(2 * super().score(scans, rng).anomaly)
 
+    monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))
     python.try_model("twice", Twice)
     beside = {"local": False, "pooled": False, "baselines": [{"name": "intensity"}]}
     study = {**TINY, "model": {"name": "twice"}, "comparisons": beside}

@@ -208,7 +208,7 @@ def test_healthy_people_alone_are_refused_before_a_scan_is_prepared(tmp_path: Pa
     source = downloads.ixi(tmp_path / "ixi")
     (tmp_path / "s.yaml").write_text("{name: s, data: {modalities: [T1w]}, model: intensity}")
     with pytest.raises(
-        DatasetError, match=r"nobody of 6 people has a lesion mask .* by a second --data DIR; or name groups"
+        DatasetError, match=r"nobody of 6 people has a lesion mask .* by a second --data DIR; name groups"
     ):
         normfed("simulate", tmp_path / "s.yaml", "--data", source, "--out", tmp_path / "runs")
     assert not (tmp_path / "runs").exists()

@@ -13,6 +13,7 @@ from summaries import summary
 
 from normfed_common.foundation.errors import RunError, StudyError
 from normfed_common.studies import resolve
+from normfed_common.study.changes import changed
 from normfed_common.transforms.catalogue import TRANSFORMS
 from normfed_simulation.domain_shift import folder, running
 from normfed_simulation.domain_shift.assembling import _alike
@@ -64,7 +65,7 @@ class Here:
 def test_runs_beside_each_other_are_told_all_that_one_here_is_and_say_why_they_fail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = folder.begin(resolve({**TINY, **changes("z-score,nyul", None)}, "test"), tmp_path / "data", tmp_path)
+    opened = folder.begin(resolve(changed(TINY, changes("z-score,nyul", None)), "test"), tmp_path / "data", tmp_path)
     asked, prepared = [], []
 
     def one(of: folder.ShiftFolder, name: str, means: Means, _: Any) -> None:
@@ -83,7 +84,7 @@ def test_runs_beside_each_other_are_told_all_that_one_here_is_and_say_why_they_f
 
 
 def test_every_run_has_what_is_compared_and_its_own_transforms_before_the_studys() -> None:
-    study = resolve({**TINY, "transforms": ["z-score"], **changes("[percentiles, nyul], nyul", 2)}, "test")
+    study = resolve(changed({**TINY, "transforms": ["z-score"]}, changes("[percentiles, nyul], nyul", 2)), "test")
     shift = planned(study)
     assert list(shift.studies) == ["none", "percentiles+nyul", "nyul"]
     names = {name: [entry["name"] for entry in one.transforms] for name, one in shift.studies.items()}
@@ -102,18 +103,18 @@ def test_every_run_has_what_is_compared_and_its_own_transforms_before_the_studys
 
 def test_one_name_with_other_parameters_is_numbered_and_with_the_same_refused() -> None:
     text = "{name: nyul, scale: [0, 2]}, nyul"
-    assert list(planned(resolve({**TINY, **changes(text, None)}, "t")).studies) == ["none", "nyul", "nyul#2"]
+    assert list(planned(resolve(changed(TINY, changes(text, None)), "t")).studies) == ["none", "nyul", "nyul#2"]
     with pytest.raises(StudyError, match="nyul is listed twice"):
-        planned(resolve({**TINY, **changes("nyul, nyul", None)}, "t"))
+        planned(resolve(changed(TINY, changes("nyul, nyul", None)), "t"))
 
 
 def test_a_study_that_names_none_has_the_usual_ones_and_none_alone_can_be_asked_for() -> None:
     assert list(planned(resolve(TINY, "t")).studies) == ["none", *(name for name in USUAL if name in TRANSFORMS)]
-    assert list(planned(resolve({**TINY, **changes("none", None)}, "t")).studies) == ["none"]
+    assert list(planned(resolve(changed(TINY, changes("none", None)), "t")).studies) == ["none"]
 
 
 def test_a_folder_remembers_the_study_and_the_data_and_refuses_the_run_of_another(tmp_path: Path) -> None:
-    begun = folder.begin(resolve({**TINY, **changes("nyul", None)}, "test"), Path("here"), tmp_path)
+    begun = folder.begin(resolve(changed(TINY, changes("nyul", None)), "test"), Path("here"), tmp_path)
     again = folder.resume(begun.path)
     assert again.shift == begun.shift
     assert again.data == Path("here").resolve()
@@ -149,12 +150,12 @@ def test_what_was_found_of_scanners_and_cannot_be_read_any_more_is_not_finished(
 
 
 def test_it_is_said_which_transforms_know_the_unseen_sites_own_people() -> None:
-    remarks = planned(resolve({**TINY, **changes("nyul, combat", None)}, "t")).remarks
+    remarks = planned(resolve(changed(TINY, changes("nyul, combat", None)), "t")).remarks
     assert any("What combat learns of a scanner stays at its site" in remark for remark in remarks)
     assert not any("average scanner" in remark for remark in remarks)
-    remarks = planned(resolve({**TINY, **changes("{name: combat, reference: a}", None)}, "t")).remarks
+    remarks = planned(resolve(changed(TINY, changes("{name: combat, reference: a}", None)), "t")).remarks
     assert any("without the site of ComBat's reference (a), an average scanner" in remark for remark in remarks)
-    assert not planned(resolve({**TINY, **changes("nyul", None)}, "t")).remarks
+    assert not planned(resolve(changed(TINY, changes("nyul", None)), "t")).remarks
 
 
 def test_all_runs_are_compared_at_the_sites_of_which_each_has_all_figures() -> None:
