@@ -83,9 +83,11 @@ class Started:
         UserError
             If the study cannot be run here, or the data or the run do not allow it.
         """
-        how = (self.means.engine, self.means.device, self.workers)
+        means = self.means
         with discarded_if_refused(self.run) if self.fresh else contextlib.nullcontext():
-            page = experiment.simulate(self.run, self.data, *how, watcher, self.conditions)
+            page = experiment.simulate(
+                self.run, self.data, means.engine, means.device, self.workers, watcher, self.conditions
+            )
         write_paper(self.run)
         return page
 

@@ -78,7 +78,7 @@ class ScoreScreen(ScoreListener):
         self.rows.append(row)
         self._progress.update(self._task, completed=len(self.rows) - self._refused)
         if row.status == FAILED:
-            self.warn(_said(row))
+            self.warn(f"{row.name}: {_why(row)}")
         for remark in row.remarks:
             self.warn(f"{row.name}: {remark}")
         self._print_json(row)
@@ -111,11 +111,11 @@ class ScoreScreen(ScoreListener):
 
 
 def _problems(rows: Sequence[PersonScore]) -> list[Problem]:
-    return [Problem(row.name, row.reason.removeprefix(f"{row.name}: ")) for row in rows]
+    return [Problem(row.name, _why(row)) for row in rows]
 
 
-def _said(row: PersonScore) -> str:
-    return f"{row.name}: {row.reason.removeprefix(f'{row.name}: ')}"
+def _why(row: PersonScore) -> str:
+    return row.reason.removeprefix(f"{row.name}: ")
 
 
 def _cells(row: PersonScore) -> tuple[str, ...]:
