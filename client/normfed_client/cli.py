@@ -118,18 +118,18 @@ def score(
     Nobody stops the others: exit code 3 if somebody could not be scored, 2 if nobody could.
     """
     from normfed_client.scoring.scoring import score_inputs
-    from normfed_client.scoring.screen import Screen
+    from normfed_client.scoring.screen import ScoreScreen
     from normfed_common.study.withdrawn import read as read_withdrawn
 
     by_name = {"T1w": t1w, "T2w": t2w, "FLAIR": flair, "pet": pet, "FA": fa, "MD": md}
     modalities = {modality: path for modality, path in by_name.items() if path is not None} | _by_modality(scan or [])
     if not inputs and not modalities:
         raise typer.BadParameter("Give scans, folders of scans or BIDS datasets, or --t1w, --flair, ...")
-    screen = Screen(as_json)
+    screen = ScoreScreen(as_json)
     for sentence in read_withdrawn(run).sentences():
         screen.warn(sentence)
     code = screen.run(
-        lambda watcher: score_inputs(
+        lambda listener: score_inputs(
             run,
             inputs or [],
             out,
@@ -137,7 +137,7 @@ def score(
             modalities=modalities,
             device=device,
             site=site,
-            watcher=watcher,
+            listener=listener,
         )
     )
     raise typer.Exit(code)
