@@ -86,7 +86,7 @@ def datasets() -> str:
         facts = [
             ("modalities", ", ".join(kind.modalities)),
             ("licence", prose(kind.licence)),
-            ("cite", prose(kind.citation)),
+            ("cite", prose(kind.citation())),
             ("access", prose(kind.access)),
         ]
         parts += [f"## {name}\n", f"{prose(kind.title).rstrip('.')}.\n", f"```text\n{layout}\n```\n"]
