@@ -77,7 +77,8 @@ def test_a_run_has_every_table_and_figure_that_it_has_figures_for(written: Calla
     frames = {"models", "sites", "kinds", "gains", "league", "matrix", "calibration", "rounds", "cohorts"}
     assert {f"{name}.csv" for name in frames} <= names
     of_metric = {f"{by}-{metric}" for by in ("sites", "kinds") for metric in ("auroc", "auprc")} | {"matrix-auroc"}
-    rest = {"models", "worst-sites", "gains", "league", "calibration", "participation", "cohorts"}
+    of_metric |= {"league-auroc", "league-auprc"}
+    rest = {"models", "worst-sites", "gains", "costs", "calibration", "participation", "cohorts"}
     assert {f"{name}.tex" for name in of_metric | rest} == {name for name in names if name.endswith(".tex")}
     drawn = {"roc", "precision-recall", "sites", "gains-auroc", "gains-auprc", "matrix-auroc", "league", "loss"}
     drawn.add("calibration")
@@ -90,8 +91,8 @@ def test_a_run_has_every_table_and_figure_that_it_has_figures_for(written: Calla
     sites = pd.read_csv(run.folder / "tables" / "sites.csv")
     (found,) = sites.query("model == 'federated' and site == 'b_2 & c' and metric == 'auroc'")["mean"]
     assert found == 0.7
-    league = (run.folder / "tables" / "league.tex").read_text()
-    assert r"$+$0.100" in league
+    league = (run.folder / "tables" / "league-auroc.tex").read_text()
+    assert r"0.750 [0.000, 1.000] & 0.100 & $+$0.100 [0.050, 0.150] \\" in league
     participation = (run.folder / "tables" / "participation.tex").read_text()
     assert "{}a & 2 of 2 & -- & 100" in participation
     assert "{}b & 0 of 2 & late (2) & --" in participation
@@ -147,7 +148,7 @@ def test_what_an_earlier_version_of_the_run_left_is_removed_and_what_a_person_pu
     write_paper(run)
     assert all(path.exists() for path in own)
     left = {path.stem for name in ("tables", "figures") for path in (run.folder / name).iterdir()}
-    assert not {name for name in left if name.startswith(("matrix", "league"))}
+    assert not {name for name in left if name.startswith(("matrix", "league", "costs"))}
     assert {"sites", "sites-auroc", "gains", "roc"} <= left
 
 
