@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.hospital.site import Site
+from normfed_client.imaging.bids import Visit
 from normfed_common.algorithms.arms import FEDERATED, POOLED
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_json
+from normfed_server.report.ages import Ages
 from normfed_server.report.page import Patients, write_report
 from normfed_server.results import layout
+from normfed_server.results.layout import RunResults
 from normfed_server.runs.folder import Run
 from normfed_simulation.patient_table import chance_by_kind, patient_rows, touched
 from normfed_simulation.people import models_of, significance
@@ -55,8 +59,25 @@ def report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
         left_out=left_out or (),
         attacks=json.loads(conditions.read_text())["attacks"] if conditions.exists() else {},
         device=", ".join(sorted({str(site.device) for site in sites.values()})),
+        ages=ages(results, sites),
     )
     return write_report(run, patients)
+
+
+def ages(results: RunResults, sites: Mapping[str, Site]) -> Ages:
+    """Of the people of the sites' roles, each at their first visit; nobody's that the dataset does not tell."""
+    return Ages(
+        _ages(visit for name in results.trained if name in sites for visit in sites[name].roles.train),
+        _ages(visit for site in sites.values() for visit in site.roles.test),
+    )
+
+
+def _ages(visits: Iterable[Visit]) -> tuple[float, ...]:
+    known: dict[str, float] = {}
+    for visit in visits:
+        if visit.participant.age is not None:
+            known.setdefault(visit.participant.subject, visit.participant.age)
+    return tuple(known.values())
 
 
 def sites_of(run: Run) -> dict[str, Site]:
