@@ -179,9 +179,9 @@ def report(
     from normfed_simulation.paper.writing import write_paper
 
     opened, counted = reopen(run), counts_only(run)
-    page = write_cohorts(opened) if counted else patients.report(opened, None)
-    if not counted:
+    if not counted and opened.finished:
         write_paper(opened)
+    page = write_cohorts(opened) if counted else patients.report(opened)
     if as_json:
         machine.say("pages", [{"name": page.stem, "path": str(page)}], run=str(run))
     else:
