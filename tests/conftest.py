@@ -123,10 +123,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def undrawn() -> Iterator[None]:
     """Runs leave out a paper's tables and figures, seconds each, but where a test is about them."""
-    from normfed_simulation import started
+    from normfed_simulation import experiment
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(started, "write_paper", lambda run: [])
+        patch.setattr(experiment, "write_paper", lambda run: [])
         yield
 
 

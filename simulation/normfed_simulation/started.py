@@ -15,7 +15,6 @@ from normfed_simulation import experiment, study_data
 from normfed_simulation.conditions import Conditions, conditions_of
 from normfed_simulation.datasets.recognition import together_as_bids
 from normfed_simulation.experiment import Engine
-from normfed_simulation.paper.writing import write_paper
 from normfed_simulation.run_folder import discarded_if_refused
 from normfed_simulation.watcher import Watcher
 
@@ -85,11 +84,9 @@ class Started:
         """
         means = self.means
         with discarded_if_refused(self.run) if self.fresh else contextlib.nullcontext():
-            page = experiment.simulate(
-                self.run, self.data, means.engine, means.device, self.workers, watcher, self.conditions
+            return experiment.simulate(
+                self.run, self.data, means.engine, means.device, self.workers, watcher, self.conditions, paper=True
             )
-        write_paper(self.run)
-        return page
 
 
 def begin(study: StudyConfig, data: Sequence[Path], out: Path, means: Means, conditions: Conditions) -> Started:
