@@ -22,6 +22,7 @@ from normfed_client.scoring.rows import SCORED, PersonScore
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_json, write_text
 from normfed_common.foundation.versions import installed_version
+from normfed_common.wording.terminal_text import printable
 
 BIDS_VERSION = "1.10.0"
 GENERATOR = "normfed"
@@ -159,7 +160,8 @@ class Derivatives:
         if not path.exists():
             return []
         with path.open(encoding="utf-8", newline="") as file:
-            return [{name: row.get(name) or "n/a" for name in COLUMNS} for row in csv.DictReader(file, delimiter="\t")]
+            rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            return [{name: row.get(name) or "n/a" for name in COLUMNS} for row in rows]
 
     def _description(self) -> dict[str, Any]:
         try:
@@ -195,9 +197,10 @@ def _said(row: PersonScore) -> dict[str, str]:
 
 
 def _text(value: object) -> str:
+    """A cell: names of files, which may hold anything, on one line and as UTF-8 has letters for."""
     if isinstance(value, float):
         return f"{value:.6g}"
-    return "n/a" if value is None or value == "" else str(value).replace("\t", " ")
+    return "n/a" if value is None or value == "" else printable(str(value)).replace("\n", "\\n")
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:

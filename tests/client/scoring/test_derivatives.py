@@ -79,6 +79,23 @@ def test_a_reason_is_one_cell(tmp_path: Path) -> None:
     assert not (tmp_path / "participants.tsv").exists()
 
 
+def test_names_of_files_that_hold_anything_stay_one_cell_each_however_often_the_table_is_read(tmp_path: Path) -> None:
+    """Latin-1 on an older file system, a quotation mark that a reader of CSV would wait for the end of, a line break."""
+    names = ("M\udcfcller_T1w.nii.gz", '"quoted_T1w.nii.gz', "two\nlines\t_T1w.nii.gz", "\x1b]0;title\x07_T1w.nii.gz")
+    out = Derivatives(tmp_path, ())
+    for number, name in enumerate(names):
+        out.note([PersonScore(f"sub-{number}", None, SCORED, subject_score=1.0, sources=(name,))])
+    out.note([PersonScore("sub-9", None, FAILED, f"{names[0]}: no such file.", sources=names[:1])])
+    lines = [line.split("\t") for line in (tmp_path / "scores.tsv").read_text(encoding="utf-8").split("\n")]
+    written = ["M\\udcfcller_T1w.nii.gz", names[1], "two\\nlines\\t_T1w.nii.gz", "\\x1b]0;title\\x07_T1w.nii.gz"]
+    at = lines[0].index("sources")
+    assert {len(line) for line in lines[:-1]} == {len(COLUMNS)}
+    assert [(line[0], line[at]) for line in lines[1:-1]] == [
+        *((f"sub-{number}", name) for number, name in enumerate(written)),
+        ("sub-9", written[0]),
+    ]
+
+
 def test_files_are_moved_when_all_are_whole_or_not_at_all(tmp_path: Path) -> None:
     out = Derivatives(tmp_path, ())
     folder = out.folder("sub-1", "ses-2")
