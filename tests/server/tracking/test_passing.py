@@ -335,3 +335,5 @@ def test_a_password_is_not_shown(run: Run, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(mlflow_server, "Mlflow", lambda *_: Heard())
     shown = normfed("export", run.folder, "--mlflow", "https://me:secret@there:5000/mlflow").output
     assert shown.split() == ["https://there:5000/mlflow"]
+    shown = normfed("export", run.folder, "--mlflow", "https://me:se@cr@et@there:5000/mlflow").output
+    assert shown.split() == ["https://there:5000/mlflow"]  # as whoever connects reads it, to the last @
