@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from normfed_client.hospital.simulated import read_sites
+from normfed_client.hospital.simulated import read_sites_again
 from normfed_client.hospital.site import Site
 from normfed_client.imaging.bids import Problem, Visit
 from normfed_common.algorithms.arms import FEDERATED, POOLED
@@ -86,4 +86,5 @@ def _ages(visits: Iterable[Visit]) -> tuple[float, ...]:
 
 def sites_of(run: Run) -> dict[str, Site]:
     """The hospitals of a simulated run, by name."""
-    return {config.name: Site(config, run.study) for config in read_sites(run.sites_file) if config.name != POOLED}
+    configs = read_sites_again(run.sites_file)
+    return {config.name: Site(config, run.study) for config in configs if config.name != POOLED}

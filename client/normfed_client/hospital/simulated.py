@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from normfed_client.hospital.config import SiteConfig
+from normfed_client.imaging.cache import default_root
 from normfed_common.foundation.errors import DatasetError, SiteCode, SiteError
 
 SITES_VARIABLE = "NORMFED_SITES"  # a JSON file with the configurations of all sites on this machine
@@ -30,6 +31,22 @@ def read_sites(path: Path) -> tuple[SiteConfig, ...]:
         first = error.errors()[0]
         why = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
     raise DatasetError(f"{path}: not a list of sites ({why}). Copy the run folder again.")
+
+
+def read_sites_again(path: Path) -> tuple[SiteConfig, ...]:
+    """The same of a run that is over, perhaps somebody else's: scans are prepared in the cache that it names only where
+    this is a folder of this user's, and else in the usual one."""
+    return tuple(
+        config if _is_own(config.cache) else config.model_copy(update={"cache": default_root() / "scans"})
+        for config in read_sites(path)
+    )
+
+
+def _is_own(folder: Path) -> bool:
+    try:
+        return folder.is_dir() and folder.stat().st_uid == os.getuid()
+    except OSError:  # in a folder that may not be looked into
+        return False
 
 
 def write_sites(path: Path, sites: tuple[SiteConfig, ...]) -> None:

@@ -12,7 +12,7 @@ from normfed_client.evaluating.levels import Levels, normal_voxels, thresholds_o
 from normfed_client.evaluating.served import MODEL, served_arrays, shared_model
 from normfed_client.hospital.device import choose_device
 from normfed_client.hospital.machine import computing
-from normfed_client.hospital.simulated import read_sites
+from normfed_client.hospital.simulated import read_sites_again
 from normfed_client.hospital.site import Site
 from normfed_client.imaging.preprocessing import Recipe
 from normfed_common.foundation import digests
@@ -112,6 +112,6 @@ def _model(run: Path, study: StudyConfig, arrays: Arrays, device: torch.device, 
     """The model as it scores at ``site``; of the run's sites only a simulation's are on this machine."""
     model = shared_model(study, arrays, device, run / MODEL)
     if site is not None and model.keeps_to_site:
-        config = next(config for config in read_sites(run / "sites.json") if config.name == site)
+        config = next(config for config in read_sites_again(run / "sites.json") if config.name == site)
         maps.personalise(model, Site(config.model_copy(update={"device": str(device)}), study))
     return model

@@ -10,7 +10,7 @@ import nibabel
 
 from normfed_client.evaluating.served import served_model
 from normfed_client.hospital.device import choose_device
-from normfed_client.hospital.simulated import read_sites
+from normfed_client.hospital.simulated import read_sites_again
 from normfed_client.hospital.site import Site
 from normfed_client.imaging.bids import Visit
 from normfed_client.imaging.mapping import map_image, place_on
@@ -232,7 +232,7 @@ class OpenRun:
     def _site(self, name: str, device: str) -> Site:
         if not self._run.sites_file.exists():
             raise RunError(f"{self.folder}: is a server's run, whose sites are elsewhere: only what all share is here.")
-        sites = {config.name: config for config in read_sites(self._run.sites_file)}
+        sites = {config.name: config for config in read_sites_again(self._run.sites_file)}
         if name not in sites or name == POOLED:
             there = ", ".join(site for site in sites if site != POOLED)
             raise RunError(f"{self.folder}: no site is called {name}. Its sites are {there}.")
