@@ -1,91 +1,23 @@
-"""`normfed inspect`, `normfed preprocess`, `normfed score`: a hospital's own scans, on its own machine."""
+"""`normfed preprocess`, `normfed score`: a hospital's own scans, on its own machine."""
 
 from __future__ import annotations
 
 import os
-import sys
-from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from normfed_common.deployment.terminal import print_wrapped
 from normfed_common.study.options import SetOption
-from normfed_common.wording.commands import as_typed
 from normfed_common.wording.machine import JsonOption, say
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
-    from normfed_client.imaging.bids import Dataset, Visit
-
-COLUMNS = (
-    "site",
-    "people",
-    "visits",
-    "groups",
-    "ages",
-    "modalities (visits)",
-    "without (people)",
-    "brain masks",
-    "lesion masks",
-)
-NOTHING = "–"
-NUMBERS = ("people", "visits", "brain masks")
-WIDEST = 10_000  # columns; no table is
+    from normfed_client.imaging.bids import Visit
 
 Folder = Annotated[Path, typer.Argument(help="A BIDS dataset, or a public one as it came; see `normfed datasets`.")]
-Check = Annotated[bool, typer.Option(help="Open every scan and mask, as a study would.")]
-Every = Annotated[bool, typer.Option("--every", help="Name everybody with a problem that many have, not one of them.")]
-
-
-def inspect(
-    folder: Path, check: bool, every: bool, title: Path, of_study: list[str] | None, as_json: bool = False
-) -> None:
-    """Show what is in a BIDS dataset, per site, and what is wrong with it.
-
-    Parameters
-    ----------
-    title
-        How people know the folder.
-    of_study
-        Why a study cannot begin with these people, if so; None without a study, where the defaults count.
-    """
-    from normfed_client.imaging.bids import Problem, read_dataset
-    from normfed_client.imaging.faults import faults
-    from normfed_client.imaging.problem_list import print_problems
-
-    dataset = read_dataset(folder)
-    problems = list(dataset.problems)
-    problems += [Problem(v.name, v.lacks(nearly)) for v in dataset.visits if (nearly := v.nearly_has())]
-    if check:
-        problems += [Problem(visit.name, fault) for visit in dataset.visits for fault in faults(visit)]
-    defaults = [_no_controls(dataset)] if of_study is None else of_study
-    few = "" if of_study is None and any(defaults) else _too_few_sites(dataset)  # nobody is known to be healthy
-    remarks = [remark for remark in (*defaults, few, *_spelt_alike(dataset)) if remark]
-    if as_json:
-        items = [_item(site, visits) for site, visits in dataset.sites().items()]
-        found = [asdict(problem) for problem in problems]
-        say("sites", items, folder=str(title), visits=len(dataset.visits), remarks=remarks, problems=found)
-        return
-    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDEST)  # a file has no width
-    console.print(f"[italic]{plain(str(title))}: {len(dataset.visits)} visits[/]", highlight=False, soft_wrap=True)
-    known = {modality for visit in dataset.visits for modality in visit.images}
-    _print_sites(console, [_row(site, visits, known) for site, visits in dataset.sites().items()])
-    for remark in remarks:
-        console.print(f"[yellow]![/] {plain(remark)}", highlight=False)
-    everybody = print_problems(console, problems, "Left out, or worth a look", every)
-    if not everybody:
-        console.print(as_typed("[dim]To name everybody: normfed inspect DIR --every[/]"), highlight=False)
-    if not check:
-        console.print(
-            as_typed("[dim]Names only were read. To open every scan: normfed inspect DIR --check[/]"), highlight=False
-        )
 
 
 def preprocess(
@@ -186,18 +118,18 @@ def score(
     Nobody stops the others: exit code 3 if somebody could not be scored, 2 if nobody could.
     """
     from normfed_client.scoring.scoring import score_inputs
-    from normfed_client.scoring.screen import Screen
+    from normfed_client.scoring.screen import ScoreScreen
     from normfed_common.study.withdrawn import read as read_withdrawn
 
     by_name = {"T1w": t1w, "T2w": t2w, "FLAIR": flair, "pet": pet, "FA": fa, "MD": md}
     modalities = {modality: path for modality, path in by_name.items() if path is not None} | _by_modality(scan or [])
     if not inputs and not modalities:
         raise typer.BadParameter("Give scans, folders of scans or BIDS datasets, or --t1w, --flair, ...")
-    screen = Screen(as_json)
+    screen = ScoreScreen(as_json)
     for sentence in read_withdrawn(run).sentences():
         screen.warn(sentence)
     code = screen.run(
-        lambda watcher: score_inputs(
+        lambda listener: score_inputs(
             run,
             inputs or [],
             out,
@@ -205,7 +137,7 @@ def score(
             modalities=modalities,
             device=device,
             site=site,
-            watcher=watcher,
+            listener=listener,
         )
     )
     raise typer.Exit(code)
@@ -220,113 +152,3 @@ def _by_modality(said: list[str]) -> dict[str, Path]:
                 f"{modality}: expected MODALITY=FILE, such as ce-GD_T1w=scan.nii.gz", param_hint="--scan"
             )
     return {modality: Path(path) for modality, _, path in pairs}
-
-
-def _row(site: str, visits: list[Visit], known: set[str]) -> list[str]:
-    from normfed_client.imaging.bids import people_without
-
-    people = {visit.participant.subject: visit.participant for visit in visits}
-    groups = Counter(person.group or "?" for person in people.values())
-    ages = [person.age for person in people.values() if person.age is not None]
-    modalities = Counter(modality for visit in visits for modality in visit.images)
-    lesions = Counter(mask.label for visit in visits for mask in visit.lesions)
-    return [
-        site,
-        str(len(people)),
-        str(len(visits)),
-        _counts(groups),
-        f"{min(ages):.0f}–{max(ages):.0f}" if ages else NOTHING,
-        _counts(modalities),
-        _counts(people_without(visits, known)) or NOTHING,
-        str(sum(visit.brain is not None for visit in visits)),
-        _counts(lesions) or NOTHING,
-    ]
-
-
-def _item(site: str, visits: list[Visit]) -> dict[str, object]:
-    """A site for a program to read."""
-    people = {visit.participant.subject: visit.participant for visit in visits}
-    ages = [person.age for person in people.values() if person.age is not None]
-    return {
-        "name": site,
-        "people": len(people),
-        "visits": len(visits),
-        "groups": Counter(person.group or None for person in people.values()),
-        "ages": [min(ages), max(ages)] if ages else None,
-        "modalities": Counter(modality for visit in visits for modality in visit.images),
-        "brain_masks": sum(visit.brain is not None for visit in visits),
-        "lesion_masks": Counter(mask.label for visit in visits for mask in visit.lesions),
-    }
-
-
-def _no_controls(dataset: Dataset) -> str:
-    """That no group has the name that studies know, where one sounds healthy; empty else."""
-    from normfed_client.imaging.groups import groups_of, none_healthy, sounding_healthy
-    from normfed_common.study.data import DataConfig
-
-    groups = groups_of(dataset.visits)
-    if not sounding_healthy(groups):
-        return ""  # of patients alone: studies learn from their lesion-free tissue
-    why = none_healthy(groups, DataConfig.model_fields["control_groups"].default)
-    return why[:1].upper() + why[1:]
-
-
-def _too_few_sites(dataset: Dataset) -> str:
-    """That a study could train at one site or none, by the default minimum or by that of hospitals; empty else."""
-    from normfed_client.hospital.rules import Rules
-    from normfed_client.imaging.cohort import people_to_train_on
-    from normfed_common.study.federation import FederationConfig
-
-    people = people_to_train_on(dataset.sites())
-    minima = {
-        "a study asks for (federation.minimum_cohort)": FederationConfig().minimum_cohort,
-        "hospitals ask for (minimum_people of site.yaml)": Rules().minimum_people,
-    }
-    for who, minimum in minima.items():
-        enough = [site for site, count in people.items() if count >= minimum]
-        if len(enough) < 2:
-            return (
-                f"{f'Only {enough[0]}' if enough else 'No site'} has the {minimum} people to train on that {who} by "
-                "default, without those held out: training at fewer than two sites is no federation. Add people or "
-                "sites, or lower the minimum where that is allowed."
-            )
-    return ""
-
-
-def _spelt_alike(dataset: Dataset) -> list[str]:
-    """Sites, and scanners of a site, that are likely one, and count as several."""
-    from normfed_client.imaging.cohort import person_of
-    from normfed_client.imaging.scanners import nearly_alike
-
-    sites = dataset.sites()
-    scanners = {person_of(visit).scanner for visits in sites.values() for visit in visits} - sites.keys()
-    kinds = {"sites": nearly_alike(sites), "scanners": nearly_alike(scanners)}
-    return [
-        f"The {kind} {', '.join(alike[:-1])} and {alike[-1]} differ in spelling alone, and count as {len(alike)}. "
-        "If they are one, write them alike in participants.tsv or sessions.tsv."
-        for kind, found in kinds.items()
-        for alike in found
-    ]
-
-
-def _counts(counter: dict[str, int]) -> str:
-    return ", ".join(f"{name} {number}" for name, number in sorted(counter.items()))
-
-
-def _print_sites(console: Console, rows: list[list[str]]) -> None:
-    """As a table where it fits with every word whole, if need be with a line per item; else a paragraph per site, whose
-    lines end between words."""
-    natural = console.options.update(width=WIDEST)
-    for between in (" ", "\n"):
-        table = Table()
-        for column in COLUMNS:
-            table.add_column(column.replace(" ", between), justify="right" if column in NUMBERS else "left")
-        for site, *values in rows:
-            table.add_row(plain(site), *(plain(value).replace(", ", f",{between}") for value in values))
-        if Measurement.get(console, natural, table).maximum <= console.width:
-            console.print(table)
-            return
-    for site, *values in rows:
-        said = [f"{column} {value}" for column, value in zip(COLUMNS[1:], values, strict=True) if value != NOTHING]
-        console.print(f"[bold]{plain(site)}[/]", highlight=False, soft_wrap=True)
-        print_wrapped(console, "; ".join(said), "  ")

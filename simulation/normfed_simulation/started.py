@@ -37,8 +37,12 @@ class Means:
     device: str = "auto"
     workers: int | None = None
 
-    def check(self) -> None:
+    def check(self) -> int:
         """Refuse what this machine or this process cannot do.
+
+        Returns
+        -------
+        How many worker processes there will be.
 
         Raises
         ------
@@ -46,7 +50,7 @@ class Means:
             See `choose_device` and `worker_count`.
         """
         choose_device(self.device)
-        experiment.worker_count(self.workers)
+        return experiment.worker_count(self.workers)
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class Started:
     ----------
     data
         The dataset; None where the study has it made.
+    workers
+        Processes; 0 where all the work is done in this one.
     fresh
         Whether nothing was there before, so that nothing is left if the study is refused.
     """
@@ -64,6 +70,7 @@ class Started:
     run: Run
     data: Path | None
     means: Means
+    workers: int
     conditions: Conditions
     fresh: bool
 
@@ -75,10 +82,10 @@ class Started:
         UserError
             If the study cannot be run here, or the data or the run do not allow it.
         """
-        means, count = self.means, experiment.worker_count(self.means.workers)
+        means = self.means
         with discarded_if_refused(self.run) if self.fresh else contextlib.nullcontext():
             return experiment.simulate(
-                self.run, self.data, means.engine, means.device, count, watcher, self.conditions, paper=True
+                self.run, self.data, means.engine, means.device, self.workers, watcher, self.conditions, paper=True
             )
 
 
@@ -95,10 +102,10 @@ def begin(study: StudyConfig, data: Sequence[Path], out: Path, means: Means, con
     UserError
         If the study cannot be run here, or the data do not allow it; then nothing is left.
     """
-    means.check()
+    workers = means.check()
     root = together_as_bids(data, study)
     experiment.check(study, root, conditions)
-    return Started(folder.begin(study, out), root, means, conditions, fresh=True)
+    return Started(folder.begin(study, out), root, means, workers, conditions, fresh=True)
 
 
 def resume(run: Path, data: Sequence[Path], means: Means) -> Started:
@@ -114,11 +121,11 @@ def resume(run: Path, data: Sequence[Path], means: Means) -> Started:
     UserError
         If there is nothing to take up, or the data do not allow it any more.
     """
-    means.check()
+    workers = means.check()
     opened = folder.reopen(run)
     experiment.check_resumable(opened)
     before = study_data.data_of(opened)
     root = together_as_bids(data or ([before] if before else []), opened.study)
     conditions = conditions_of(opened)
     experiment.check(opened.study, root, conditions)
-    return Started(opened, root, means, conditions, fresh=False)
+    return Started(opened, root, means, workers, conditions, fresh=False)

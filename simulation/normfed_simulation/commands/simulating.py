@@ -148,7 +148,6 @@ def statistics(
     from normfed_simulation import counting, experiment
     from normfed_simulation import run_folder as runs
     from normfed_simulation.datasets.recognition import together_as_bids
-    from normfed_simulation.screen import JsonLines, Screen
 
     choose_device(device)
     chosen = load_study(study or shipped_study("demo"), **parsed(changed or ()))
@@ -160,7 +159,7 @@ def statistics(
     with (
         runs.discarded_if_refused(run),
         interrupted(console),
-        JsonLines(quiet) if output.silent else Screen(console) as watcher,
+        output.watching(console) as watcher,
     ):
         page = counting.count(run, root, engine.value, device, count, watcher)
     if not output.told_to_scripts(page, run.folder):
@@ -203,14 +202,13 @@ def _means(engine: EngineName, device: str, workers: int | None) -> Means:
 
 def _finish(begun: Started, output: Output) -> None:
     from normfed_simulation import study_data
-    from normfed_simulation.screen import JsonLines, Screen
 
     console, run = Console(stderr=True), begun.run
     if not output.silent:
         console.print(f"[bold]{run.study.name}[/], seed {run.study.seed}, in {run.folder}", highlight=False)
     with (
         resumable(console, f"normfed simulate --resume {run.folder}", run.folder.exists),
-        JsonLines(output.quiet) if output.silent else Screen(console) as watcher,
+        output.watching(console) as watcher,
     ):
         report_path = begun.finish(watcher)
     if not output.told_to_scripts(report_path, run.folder):
