@@ -232,7 +232,9 @@ def _print_summary(console: Console, run: Run, report_path: Path, with_league: b
     for sentence in alone_sentences(results):
         console.print(f"[yellow]![/] {plain(sentence)}", highlight=False)
     first, *others = headline(results)
-    console.print(f"[bold]{plain(first)}[/] {plain(' '.join(others))}".rstrip(), highlight=False)
+    console.print(f"[bold]{plain(first)}[/]", highlight=False)
+    for sentence in others:
+        console.print(plain(sentence), highlight=False)
     partial = participation_sentence(results)
     for sentence in filter(None, (partial, *patients.ages(results, patients.sites_of(run)).sentences())):
         console.print(f"[yellow]![/] {plain(sentence)}", highlight=False)

@@ -108,6 +108,11 @@ def test_a_difference_that_no_patient_has_is_called_the_same() -> None:
     same, other = (shown(unseen_table(Unseen.model_validate_json(json.dumps(found)))) for found in (alike, apart))
     assert same.count("the same") == 2  # over all, at a site
     assert "the same" not in other
+    tiny = unseen(difference(-0.0001, -0.0004, 0.0004), difference(-0.0001, -0.0004, 0.0006))
+    narrow = shown(unseen_table(Unseen.model_validate_json(json.dumps(tiny))))
+    assert narrow.count("±.0005") == 2
+    assert ".000 +.001" in narrow
+    assert "-.000" not in narrow
     gain = {"mean": 0.0, "ci95": [0.0, 0.0], "n": 9, "sites": {}, "gain": [], "lose": []}
     line = {**row("ditto", 0.75, None), "gain_over_local": {"auroc": gain, "auprc": gain}}
     assert "the same" in shown(league_table(run_results(league=[line])))
