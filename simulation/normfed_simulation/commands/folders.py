@@ -19,7 +19,8 @@ def inspect(
     check: cli.Check = False,
     every: cli.Every = False,
     study: Annotated[
-        Path | None, typer.Option(help="Show the sites as this study has them: its dataset's parameters, its split.")
+        Path | None,
+        typer.Option(help="Show the sites as this study has them, and how many of each train, are held out, test."),
     ] = None,
     changed: SetOption = None,
     page: Annotated[Path | None, typer.Option(help="Also write a page of plots there: who has what.")] = None,
@@ -36,15 +37,14 @@ def inspect(
     from normfed_common.studies import study_if_any
     from normfed_simulation.datasets.recognition import as_bids
     from normfed_simulation.splits import dividing
-    from normfed_simulation.taking_part import why_not
+    from normfed_simulation.taking_part import foreseen
 
     loaded = study_if_any(study, changed)
     before = root = as_bids(folder, loaded)
     if loaded is not None:
         root = dividing.view(before, loaded, default_root())
-    why = "" if loaded is None else why_not(loaded, read_dataset(root))
-    of_study = [f"{study} cannot begin with these people: {why}"] if why else []
-    cli.inspect(root, check, every, folder, None if loaded is None else of_study, as_json)
+    of_study = None if study is None or loaded is None else (study, foreseen(loaded, read_dataset(root)))
+    cli.inspect(root, check, every, folder, of_study, as_json)
     if quality:
         from normfed_client.operation.commands.quality import look_at_sites
 
