@@ -32,14 +32,16 @@ def inspect(
     """Show what is in a dataset, per site, and what is wrong with it."""
     if quality and as_json:
         raise UserError("--json: what --quality finds is for people; leave one of the two out.")
+    from normfed_common.studies import study_if_any
+
+    loaded = study_if_any(study, changed)  # before what reads scans is loaded, which takes seconds
+
     from normfed_client.imaging.bids import read_dataset
     from normfed_client.imaging.cache import default_root
-    from normfed_common.studies import study_if_any
     from normfed_simulation.datasets.recognition import as_bids
     from normfed_simulation.splits import dividing
     from normfed_simulation.taking_part import foreseen
 
-    loaded = study_if_any(study, changed)
     before = root = as_bids(folder, loaded)
     if loaded is not None:
         root = dividing.view(before, loaded, default_root())
@@ -62,7 +64,9 @@ def inspect(
 def preprocess(folder: Path, **options: Any) -> None:
     """Register and normalise every scan of a dataset into the cache, so that studies start without delay."""
     from normfed_common.studies import study_if_any
-    from normfed_simulation.datasets.recognition import as_bids
 
     study = study_if_any(options.get("study"), options.get("changed"))
+
+    from normfed_simulation.datasets.recognition import as_bids
+
     cli.preprocess(as_bids(folder, study), **options)
