@@ -10,6 +10,7 @@ from pathlib import Path
 from normfed_client.hospital.device import choose_device
 from normfed_common.study.config import StudyConfig
 from normfed_server.runs import folder
+from normfed_server.runs.at_work import at_work
 from normfed_server.runs.folder import Run
 from normfed_simulation import experiment, study_data
 from normfed_simulation.conditions import Conditions, conditions_of
@@ -77,9 +78,13 @@ class Started:
             If the study cannot be run here, or the data or the run do not allow it.
         """
         means, count = self.means, experiment.worker_count(self.means.workers)
-        with discarded_if_refused(self.run) if self.fresh else contextlib.nullcontext():
-            page = experiment.simulate(self.run, self.data, means.engine, means.device, count, watcher, self.conditions)
-        write_paper(self.run)
+        kept = discarded_if_refused(self.run) if self.fresh else contextlib.nullcontext()
+        with at_work(self.run.folder):
+            with kept:
+                page = experiment.simulate(
+                    self.run, self.data, means.engine, means.device, count, watcher, self.conditions
+                )
+            write_paper(self.run)
         return page
 
 

@@ -17,7 +17,7 @@ from normfed_simulation.guidance.schema import FILE, study_schema
 from normfed_simulation.guidance.template import study_text
 
 MODALITIES = ["T1w", "FLAIR"]  # where nothing says which
-# Whose model is begun with, where scans are of one of these: the one that did best on real ones (benchmarks/RESULTS.md).
+# Whose model is begun with where scans are of one of these: it did best on real ones (benchmarks/RESULTS.md).
 MEASURED = {"real-flair": ("FLAIR", "T2w"), "real-t1-controls": ("T1w",)}
 OTHERWISE = {"name": "atlas"}
 
