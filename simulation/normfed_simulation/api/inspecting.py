@@ -8,9 +8,11 @@ import pandas
 
 from normfed_client.imaging.bids import read_dataset
 from normfed_simulation.api.places import Place
+from normfed_simulation.api.wording import spoken_in_python
 from normfed_simulation.datasets.recognition import as_bids
 
 
+@spoken_in_python
 def inspect(data: Place) -> pandas.DataFrame:
     """Who is in a dataset, by file names alone: a row for every visit.
 
