@@ -23,7 +23,7 @@ from normfed_server.state.folder import ServerConfig, create
 TIMES = 9
 FLOOR = ("-c", "pass")
 COMMANDS = (
-    *("--help", "--version", "server --help", "site --help", "simulate --help", "strategies"),
+    *("--help", "--version", "server --help", "site --help", "simulate --help", "strategies", "models"),
     *("server status --home server", "server runs --home server", "site status --home site"),
 )
 # In a small process of its own: a child's peak counts from what its parent had when it was made.

@@ -19,7 +19,7 @@ from itertools import pairwise
 import numpy as np
 from bench_models import markdown, told
 from common import machine
-from quality_cohorts import SITES, Person, arguments, people, plain_atlas, rescaled, same, with_lesions
+from quality_cohorts import SITES, Person, arguments, people, plain_atlas, rescaled, same, show, with_lesions
 from scipy import ndimage
 from sklearn.ensemble import IsolationForest
 
@@ -28,7 +28,6 @@ from normfed_client.imaging.template import anatomy
 from normfed_client.quality.atlas import UPPER, Opened, RobustAtlas, robust_atlas, tissue_of
 from normfed_client.quality.checks import UNUSUAL_ALARMS, at_one_age
 from normfed_client.quality.robust import limit, robust_z
-from normfed_common.foundation.files import write_json
 
 LOADS = (0.0, 2.0, 10.0, 20.0, 35.0, 1000.0)  # ml, between the rows of a table
 DRAWS = 2000  # of a bootstrap over people
@@ -197,10 +196,7 @@ def main() -> None:
     print(machine())
     everybody = list(people(read_dataset(given.data), given.cache, given.modality))
     found = list(contamination(everybody, given.modality, given.sites, given.repeats))
-    print("\n".join(table(found)))
-    print(f"{time.perf_counter() - begun:.0f} s")
-    if given.out is not None:
-        write_json(given.out, [vars(one) for one in found])
+    show(table(found), begun, [vars(one) for one in found], given.out)
 
 
 if __name__ == "__main__":

@@ -15,13 +15,12 @@ from functools import partial
 import numpy as np
 from bench_models import markdown, told
 from common import machine
-from quality_cohorts import Person, arguments, people, plain_atlas, rescaled, same, with_lesions
+from quality_cohorts import Person, arguments, people, plain_atlas, rescaled, same, show, with_lesions
 from sklearn.metrics import average_precision_score
 
 from normfed_client.imaging.bids import read_dataset
 from normfed_client.imaging.template import anatomy
 from normfed_client.quality.atlas import RobustAtlas, robust_atlas, tissue_of
-from normfed_common.foundation.files import write_json
 
 
 def cost(everybody: Sequence[Person], sites: Sequence[str], repeats: int) -> Iterator[tuple[str, int, float, float]]:
@@ -67,10 +66,7 @@ def main() -> None:
     given, begun = arguments(__doc__).parse_args(), time.perf_counter()
     print(machine())
     found = list(cost(list(people(read_dataset(given.data), given.cache, "T1w")), given.sites, given.repeats))
-    print("\n".join(cost_table(found)))
-    print(f"{time.perf_counter() - begun:.0f} s")
-    if given.out is not None:
-        write_json(given.out, found)
+    show(cost_table(found), begun, found, given.out)
 
 
 if __name__ == "__main__":

@@ -17,14 +17,13 @@ from unittest import mock
 import numpy as np
 from bench_models import markdown, told
 from common import machine
-from quality_cohorts import arguments
+from quality_cohorts import arguments, show
 from scipy import ndimage
 
 from normfed_client.imaging.bids import Dataset, Visit, read_dataset
 from normfed_client.imaging.cache import Cache, Entry, write_arrays
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.quality import look
-from normfed_common.foundation.files import write_json
 from normfed_common.study.preprocessing import PreprocessingConfig
 
 MOST_PEOPLE = 13  # of a cohort with a fault
@@ -138,10 +137,7 @@ def main() -> None:
         found = [
             (site, *row) for site in given.sites for row in faults(data, given.cache, site, given.repeats, given.work)
         ]
-    print("\n".join(fault_table(found)))
-    print(f"{time.perf_counter() - begun:.0f} s")
-    if given.out is not None:
-        write_json(given.out, found)
+    show(fault_table(found), begun, found, given.out)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How long a command takes to begin, and Python to a data frame: of a finished run, and of a tiny study from its start.
+"""How long Python takes to begin, and to a data frame: of a finished run, and of a tiny study from its start.
 
     python benchmarks/bench_start.py [REPEATS]
 
 The tiny study has three synthetic hospitals with 22 people on a grid of 4 mm, whose scans are prepared beforehand.
 Each is started REPEATS times (11 by default), in turn, so that a busy moment hits all of them; medians and the fastest,
-in seconds by the wall clock, and the processor's time, which a busy machine changes less.
+in seconds by the wall clock, and the processor's time, which a busy machine changes less. For commands see `bench_cli`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from pathlib import Path
 import normfed
 from normfed_deploy.tiny import STUDY
 
-PROGRAM = Path(sys.executable).with_name("normfed")
-
 
 def commands(run: Path) -> dict[str, list[str]]:
     """What is started, by what it is called; ``run`` is a finished run, beside which others are made."""
@@ -33,9 +31,6 @@ def commands(run: Path) -> dict[str, list[str]]:
         "import normfed": [*python, "import normfed"],
         "import normfed_common": [*python, "import normfed_common"],
         "import normfed_common.cli": [*python, "import normfed_common.cli"],
-        "normfed --help": [str(PROGRAM), "--help"],
-        "normfed --version": [str(PROGRAM), "--version"],
-        "normfed models": [str(PROGRAM), "models"],
         "open_run(RUN).sites": [*python, f"import normfed; normfed.open_run({str(run)!r}).sites"],
         "open_run(RUN).patients": [*python, f"import normfed; normfed.open_run({str(run)!r}).patients"],
         "simulate(TINY).patients": [*python, f"import normfed; {simulated}.patients"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import anatomy
 from normfed_client.quality.atlas import Opened, RobustAtlas, tissue_of
 from normfed_common.foundation.errors import ScanError
+from normfed_common.foundation.files import write_json
 from normfed_common.study.preprocessing import PreprocessingConfig
 
 ML = 8 / 1000  # of a voxel of 2 mm
@@ -99,3 +101,11 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, help="for every trial, as JSON")
     return parser
+
+
+def show(table: Sequence[str], begun: float, trials: object, out: Path | None) -> None:
+    """Print the table and the seconds since ``begun``, and keep every trial where that was asked for."""
+    print("\n".join(table))
+    print(f"{time.perf_counter() - begun:.0f} s")
+    if out is not None:
+        write_json(out, trials)

@@ -40,6 +40,9 @@ TINY = {key: value for key, value in STUDY.items() if key != "comparisons"} | {
     "federation": {"rounds": 3, "minimum_cohort": 2},
 }
 
+# What the terminal that the tests are started in says of itself; commands print by it.
+TERMINAL = ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE")
+
 
 class FailuresAtOnce:
     """Names a failing test when it fails, not at the end: a suite that is killed half-way has said what broke."""
@@ -70,6 +73,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Set the device and one thread; name failures where there is a terminal: not in the workers of pytest-xdist."""
     one_thread()
+    for name in TERMINAL:
+        os.environ.pop(name, None)
     synthetic.DEVICE = torch.device(config.getoption("--device"))
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is not None:
@@ -118,10 +123,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def undrawn() -> Iterator[None]:
     """Runs leave out a paper's tables and figures, seconds each, but where a test is about them."""
-    from normfed_simulation import started
+    from normfed_simulation import experiment
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(started, "write_paper", lambda run: [])
+        patch.setattr(experiment, "write_paper", lambda run: [])
         yield
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.citations.bibliography import ELEMENTARY, OURS, bibtex, key_of
-from normfed_common.foundation.registry import Registry
 from normfed_common.metrics.catalogue import chosen
 from normfed_common.models.catalogue import MODELS
 from normfed_common.scoring.catalogue import NAME, SCORERS, USUAL
@@ -39,19 +38,16 @@ def of_study(study: StudyConfig, *, resampled: bool = True) -> Cited:
     found: Cited = {**of_software(), "preprocessing": PREPROCESSING[study.preprocessing.bias_correction]}
     for entry in (study.model, *study.comparisons.baselines):
         found |= dict(_of_model(entry))
-    for what, registry, listed in (
-        ("transform", TRANSFORMS, study.transforms),
-        ("strategy", ALGORITHMS, (study.strategy, *study.comparisons.strategies)),
-    ):
-        found |= {f"{what} {entry['name']}": _named(registry, entry["name"]) for entry in listed}
-    metrics = chosen(study.evaluation.metrics)
-    found |= {f"metric {metric.name}": metric.cited for metric in metrics}
+    strategies = (study.strategy, *study.comparisons.strategies)
+    found |= {f"transform {entry['name']}": TRANSFORMS[entry["name"]].cited for entry in study.transforms}
+    found |= {f"strategy {entry['name']}": ALGORITHMS[entry["name"]].cited for entry in strategies}
+    found |= {f"metric {metric.name}": metric.cited for metric in chosen(study.evaluation.metrics)}
     found["intervals"] = STATISTICS[resampled]
     found |= _of_privacy(study)
     if study.data.made is not None:
-        found[f"dataset {study.data.made['name']}"] = _named(DATASETS, study.data.made["name"])
+        found[f"dataset {study.data.made['name']}"] = DATASETS[study.data.made["name"]].cited
     if study.data.split:
-        found[f"split {study.data.split['by']}"] = _named(SPLITS, study.data.split["by"])
+        found[f"split {study.data.split['by']}"] = SPLITS[study.data.split["by"]].cited
     return {what: cited for what, cited in found.items() if set(cited) - {ELEMENTARY}}
 
 
@@ -64,11 +60,11 @@ def text(found: Cited) -> str:
 
 def _of_model(entry: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """A model, its score of latents, and whatever it is made of."""
-    yield f"model {entry['name']}", _named(MODELS, entry["name"])
     kind = MODELS[entry["name"]]
+    yield f"model {entry['name']}", kind.cited
     if "one_class" in kind.Config.model_fields:
         score = {NAME: USUAL, **entry.get("one_class", {})}[NAME]
-        yield f"one-class score {score}", _named(SCORERS, score)
+        yield f"one-class score {score}", SCORERS[score].cited
     for member in entry.get("members", ()):
         yield from _of_model(member)
 
@@ -85,8 +81,3 @@ def _of_privacy(study: StudyConfig) -> Cited:
     if privacy.central is not None:
         found["central differential privacy"] = ("mcmahan2018", "balle2018")
     return found
-
-
-def _named(registry: Registry[Any], name: str) -> tuple[str, ...]:
-    """What a registered thing names; nothing where a plug-in names nobody."""
-    return getattr(registry[name], "cited", ())

@@ -19,12 +19,13 @@ from normfed_common.foundation.registry import tried_out
 from normfed_common.study.config import StudyConfig
 from normfed_server.arms import virtual_clock as pace
 from normfed_server.runs.at_work import at_work
-from normfed_server.runs.folder import Run, counts_only
+from normfed_server.runs.folder import REPORT, Run, counts_only
 from normfed_server.steps.catalogue import check_steps
 from normfed_simulation import hospital_times, patients, site_logs, study_data
 from normfed_simulation import run_folder as runs
 from normfed_simulation.attacks import Tampering
 from normfed_simulation.conditions import Conditions, remember
+from normfed_simulation.paper.writing import write_paper
 from normfed_simulation.taking_part import check_groups, check_plan, roles_of
 from normfed_simulation.watcher import Watcher
 
@@ -43,8 +44,15 @@ def simulate(
     workers: int,
     watcher: Watcher,
     conditions: Conditions = Conditions(),
+    *,
+    paper: bool = False,
 ) -> Path:
-    """Run a study in its folder, or finish it; returns the report's path.
+    """Run a study in its folder, or finish it; returns the report's path: a run that has one has all else.
+
+    Parameters
+    ----------
+    paper
+        Whether it gets tables and figures for a paper.
 
     Raises
     ------
@@ -55,13 +63,16 @@ def simulate(
     with at_work(run.folder):
         root, names, problems = prepared(run.study, data, workers, watcher, conditions)
         remember(run, conditions)
+        patients.remember_left_out(run, problems)
         if conditions.hospital_times and pace.load(run.folder) is None:
             pace.save(run.folder, hospital_times.draw(names, run.study.seed))
         tamper = Tampering(conditions.attacks, run.study.seed) if conditions.attacks else None
         with watcher.training(run):
             federate(run, root, names, default_root() / "scans", device, engine, workers, tamper, conditions.custody)
         runs.link_maps(run)
-        return patients.report(run, [(p.what, p.why) for p in problems])
+        if paper:
+            write_paper(run)
+        return patients.report(run)
 
 
 def prepared(
@@ -249,4 +260,6 @@ def check_resumable(run: Run) -> None:
     if counts_only(run.folder):
         raise RunError(f"{run.folder}: counts and trains nothing. Begin it again: normfed statistics STUDY")
     if run.finished:
-        raise RunError(f"{run.folder}: already finished. Look at {run.folder / 'report.html'}.")
+        page = run.folder / REPORT
+        do = f"Look at {page}." if page.exists() else f"Only its report is missing: normfed report {run.folder}"
+        raise RunError(f"{run.folder}: already finished. {do}")

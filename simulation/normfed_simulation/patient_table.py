@@ -4,49 +4,16 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from normfed_client.hospital.site import Site
 from normfed_common.algorithms.arms import FEDERATED
+from normfed_server.report.people import PatientRow
 from normfed_server.report.verdicts import best_baseline
 from normfed_server.results.layout import RunResults
 from normfed_server.runs.folder import Run
 from normfed_simulation.people import number_of, rows
 from normfed_simulation.pictured import RANKED_BY, detected
-
-
-@dataclass(frozen=True)
-class PatientRow:
-    """A patient's visit.
-
-    Parameters
-    ----------
-    lesion_ml
-        On the common grid.
-    share
-        Of the voxels that are ranked, those of the lesion: what average precision is by chance.
-    figures
-        Of the federated model, by metric; what is not defined is not there.
-    baseline
-        Average precision of the best trivial baseline.
-    detected
-        How many of the lesions a cluster touches: ``found``, ``missed``, ``3 of 12``; see also `detected`.
-    lesions
-        Those that are touched, and how many there are; None of a run from before they were kept.
-    """
-
-    site: str
-    name: str
-    kind: str
-    age: float | None
-    sex: str | None
-    lesion_ml: float
-    share: float
-    figures: dict[str, float]
-    baseline: float | None
-    detected: str
-    lesions: tuple[int, int] | None = None
 
 
 def patient_rows(run: Run, results: RunResults, sites: Mapping[str, Site]) -> list[PatientRow]:

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.hospital.site import Site
+from normfed_client.imaging.bids import Problem, Visit
 from normfed_common.algorithms.arms import FEDERATED, POOLED
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_json
+from normfed_server.report.ages import Ages
 from normfed_server.report.page import Patients, write_report
 from normfed_server.results import layout
+from normfed_server.results.layout import RunResults
 from normfed_server.runs.folder import Run
 from normfed_simulation.patient_table import chance_by_kind, patient_rows, touched
 from normfed_simulation.people import models_of, significance
 from normfed_simulation.pictured import RANKED_BY, cases
 from normfed_simulation.run_folder import CONDITIONS
 
+LEFT_OUT = "left_out.json"  # who takes no part, and why
 
-def report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
+
+def remember_left_out(run: Run, problems: Iterable[Problem]) -> None:
+    """Keep who was left out and why, for the report."""
+    write_json(run.folder / LEFT_OUT, [(problem.what, problem.why) for problem in problems])
+
+
+def report(run: Run) -> Path:
     """Write report.html, with single patients where the run has sites on this machine, as that of a server has not.
-
-    Parameters
-    ----------
-    left_out
-        Who was left out and why; None to take what the run remembers.
 
     Raises
     ------
@@ -36,11 +42,7 @@ def report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
         raise RunError(f"{run.folder}: not finished. Go on with: normfed simulate --resume {run.folder}")
     if not run.sites_file.exists():
         return write_report(run)
-    remembered = run.folder / "left_out.json"
-    if left_out is not None:
-        write_json(remembered, left_out)
-    elif remembered.exists():
-        left_out = json.loads(remembered.read_text())
+    left_out = run.folder / LEFT_OUT
     others = [model for model in models_of(run) if model != FEDERATED]
     conditions = run.folder / CONDITIONS
     results = layout.read(run.folder)
@@ -52,11 +54,28 @@ def report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
         touched=touched(people),
         chance_by_kind=chance_by_kind(people),
         significance=significance(run, others, RANKED_BY),
-        left_out=left_out or (),
+        left_out=json.loads(left_out.read_text()) if left_out.exists() else (),
         attacks=json.loads(conditions.read_text())["attacks"] if conditions.exists() else {},
         device=", ".join(sorted({str(site.device) for site in sites.values()})),
+        ages=ages(results, sites),
     )
     return write_report(run, patients)
+
+
+def ages(results: RunResults, sites: Mapping[str, Site]) -> Ages:
+    """Of the people of the sites' roles, each at their first visit; nobody's that the dataset does not tell."""
+    return Ages(
+        _ages(visit for name in results.trained if name in sites for visit in sites[name].roles.train),
+        _ages(visit for site in sites.values() for visit in site.roles.test),
+    )
+
+
+def _ages(visits: Iterable[Visit]) -> tuple[float, ...]:
+    known: dict[str, float] = {}
+    for visit in visits:
+        if visit.participant.age is not None:
+            known.setdefault(visit.participant.subject, visit.participant.age)
+    return tuple(known.values())
 
 
 def sites_of(run: Run) -> dict[str, Site]:

@@ -6,7 +6,6 @@ Below the scan stand the federated model's map and that of the best trivial base
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,14 @@ import numpy as np
 from normfed_client.evaluating.levels import at_thresholds, thresholds_of
 from normfed_client.hospital.site import Case, Site
 from normfed_client.imaging.mapping import place_on
-from normfed_client.imaging.mosaic import MapStrip, map_strip, projections, scan_strip, shown_slices
+from normfed_client.imaging.mosaic import map_strip, projections, scan_strip, shown_slices
 from normfed_client.imaging.template import anatomy
 from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.metrics.base import ScoredScan
 from normfed_common.metrics.catalogue import chosen
 from normfed_common.metrics.cluster_list import Cluster, list_clusters
 from normfed_common.metrics.tissue import tissue_classes
+from normfed_server.report.people import PicturedCase, PicturedMap
 from normfed_server.report.verdicts import best_baseline, title
 from normfed_server.report.words import number, percent
 from normfed_server.results.layout import RunResults
@@ -30,53 +30,6 @@ from normfed_simulation.remade import served
 
 RANKED_BY = "auprc"
 HEALTHY = "Somebody healthy"
-
-
-@dataclass(frozen=True)
-class PicturedMap:
-    """A model's map of one person, and what there is to say of it beside its name."""
-
-    title: str
-    strip: MapStrip
-    figures: str
-
-
-@dataclass(frozen=True)
-class PicturedCase:
-    """One person's pictures and figures.
-
-    Parameters
-    ----------
-    about
-        Kind of lesion, age and sex, as far as they are known.
-    detected
-        Of the lesions, see `detected`; empty where the run has no threshold on the scale of its maps.
-    share
-        Of the brain, that is lesion: what average precision is by chance; None where there is none.
-    scans
-        By modality.
-    threshold
-        Of the federated model's map; None where the run has none on the scale of its maps.
-    clusters
-        None where it has none.
-    remarks
-        Of the model on the scan, see `Score`.
-    """
-
-    title: str
-    name: str
-    site: str
-    about: str
-    detected: str
-    figures: dict[str, float]
-    share: float | None
-    scans: list[tuple[str, str]]
-    maps: list[PicturedMap]
-    projections: str
-    threshold: float | None
-    clusters: list[Cluster] | None
-    remarks: tuple[str, ...] = ()
-    ill: bool = True
 
 
 def cases(run: Run, results: RunResults, sites: Mapping[str, Site]) -> list[PicturedCase]:

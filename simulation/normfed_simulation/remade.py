@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from normfed_client.evaluating import maps
-from normfed_client.evaluating.served import served_arrays
+from normfed_client.evaluating.served import path_of, served_arrays, shared_model
 from normfed_client.hospital.machine import computing
 from normfed_client.hospital.site import Case, Site
-from normfed_common.algorithms.arms import FEDERATED, LOCAL, OWN, trained_as
-from normfed_common.foundation import seeds
+from normfed_common.algorithms.arms import FEDERATED, LOCAL, OWN
 from normfed_common.learning.score import Score
 from normfed_common.models.base import NormativeModel
 from normfed_server.runs.folder import Run
@@ -49,10 +48,8 @@ def served(run: Run, site: Site, arm: str = FEDERATED) -> Remade:
         If the run has no such model, or the site is served none of this name.
     """
     name = LOCAL + site.config.name if arm == OWN else arm
-    arrays, trained = served_arrays(run.folder, site.config.name, name), trained_as(run.study, name)
-    assert trained is not None  # refused above
+    arrays = served_arrays(run.folder, run.study, site.config.name, name)
+    model = shared_model(run.study, arrays, site.device, path_of(run.folder, name), name)
     with computing(run.study, site.device):
-        model = site.model(trained.model, seeds.of_repeat(run.study.seed, trained.repeat))
-        model.load(arrays)
         maps.personalise(model, site)
     return Remade(model, site)

@@ -186,9 +186,6 @@ def _losses(event: kinds.RoundDone) -> str:
 class JsonLines:
     """One JSON object per line on standard output, for scripts."""
 
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-
     def __enter__(self) -> JsonLines:
         return self
 
@@ -220,6 +217,5 @@ class JsonLines:
         self._write(json.dumps({"time": round(time.time(), 3), "event": event, **fields}))
 
     def _write(self, line: str) -> None:
-        if not self.quiet:
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()

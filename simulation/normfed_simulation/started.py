@@ -10,13 +10,11 @@ from pathlib import Path
 from normfed_client.hospital.device import choose_device
 from normfed_common.study.config import StudyConfig
 from normfed_server.runs import folder
-from normfed_server.runs.at_work import at_work
 from normfed_server.runs.folder import Run
 from normfed_simulation import experiment, study_data
 from normfed_simulation.conditions import Conditions, conditions_of
 from normfed_simulation.datasets.recognition import together_as_bids
 from normfed_simulation.experiment import Engine
-from normfed_simulation.paper.writing import write_paper
 from normfed_simulation.run_folder import discarded_if_refused
 from normfed_simulation.watcher import Watcher
 
@@ -39,8 +37,12 @@ class Means:
     device: str = "auto"
     workers: int | None = None
 
-    def check(self) -> None:
+    def check(self) -> int:
         """Refuse what this machine or this process cannot do.
+
+        Returns
+        -------
+        How many worker processes there will be.
 
         Raises
         ------
@@ -48,7 +50,7 @@ class Means:
             See `choose_device` and `worker_count`.
         """
         choose_device(self.device)
-        experiment.worker_count(self.workers)
+        return experiment.worker_count(self.workers)
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Started:
     ----------
     data
         The dataset; None where the study has it made.
+    workers
+        Processes; 0 where all the work is done in this one.
     fresh
         Whether nothing was there before, so that nothing is left if the study is refused.
     """
@@ -66,6 +70,7 @@ class Started:
     run: Run
     data: Path | None
     means: Means
+    workers: int
     conditions: Conditions
     fresh: bool
 
@@ -77,15 +82,11 @@ class Started:
         UserError
             If the study cannot be run here, or the data or the run do not allow it.
         """
-        means, count = self.means, experiment.worker_count(self.means.workers)
-        kept = discarded_if_refused(self.run) if self.fresh else contextlib.nullcontext()
-        with at_work(self.run.folder):
-            with kept:
-                page = experiment.simulate(
-                    self.run, self.data, means.engine, means.device, count, watcher, self.conditions
-                )
-            write_paper(self.run)
-        return page
+        means = self.means
+        with discarded_if_refused(self.run) if self.fresh else contextlib.nullcontext():
+            return experiment.simulate(
+                self.run, self.data, means.engine, means.device, self.workers, watcher, self.conditions, paper=True
+            )
 
 
 def begin(study: StudyConfig, data: Sequence[Path], out: Path, means: Means, conditions: Conditions) -> Started:
@@ -101,10 +102,10 @@ def begin(study: StudyConfig, data: Sequence[Path], out: Path, means: Means, con
     UserError
         If the study cannot be run here, or the data do not allow it; then nothing is left.
     """
-    means.check()
+    workers = means.check()
     root = together_as_bids(data, study)
     experiment.check(study, root, conditions)
-    return Started(folder.begin(study, out), root, means, conditions, fresh=True)
+    return Started(folder.begin(study, out), root, means, workers, conditions, fresh=True)
 
 
 def resume(run: Path, data: Sequence[Path], means: Means) -> Started:
@@ -120,11 +121,11 @@ def resume(run: Path, data: Sequence[Path], means: Means) -> Started:
     UserError
         If there is nothing to take up, or the data do not allow it any more.
     """
-    means.check()
+    workers = means.check()
     opened = folder.reopen(run)
     experiment.check_resumable(opened)
     before = study_data.data_of(opened)
     root = together_as_bids(data or ([before] if before else []), opened.study)
     conditions = conditions_of(opened)
     experiment.check(opened.study, root, conditions)
-    return Started(opened, root, means, conditions, fresh=False)
+    return Started(opened, root, means, workers, conditions, fresh=False)

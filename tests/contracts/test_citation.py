@@ -29,18 +29,3 @@ def test_it_names_entries_of_the_bibliography_or_that_it_is_elementary(name: str
     assert cited
     assert isinstance(cited, tuple)
     assert {key_of(one) for one in cited} <= {*entries(), ELEMENTARY}
-
-
-@pytest.mark.parametrize("name", EVERYTHING)
-def test_authors_of_what_it_cites_are_in_its_source(name: str) -> None:
-    """What `normfed models` says of a source and what a paper cites are the same people."""
-    thing = EVERYTHING[name]
-    source = getattr(thing, "source", "")
-    if not isinstance(source, str) or not source:
-        return
-    for key in thing.cited:
-        if key == ELEMENTARY:
-            continue
-        author = entries()[key].partition("author")[2].partition("{")[2].partition(",")[0]
-        plain = author.replace(r"{\'u}", "u").replace("Naval Marimont", "Marimont")
-        assert plain.split()[-1].lower() in source.lower()

@@ -54,9 +54,9 @@ class Unet(Siamese):
 class Head(PatientHead):
     pass
 
-row = Algorithm("all", "their training", "their step", Parameters, "Theirs", "Them 2026")
-lost = Algorithm("all", "gone", "their step", Parameters, "Lost", "Them 2026")
-stepless = Algorithm("all", "plain", "gone", Parameters, "Stepless", "Them 2026")
+row = Algorithm("all", "their training", "their step", Parameters, "Theirs")
+lost = Algorithm("all", "gone", "their step", Parameters, "Lost")
+stepless = Algorithm("all", "plain", "gone", Parameters, "Stepless")
 
 def hello():
     "Greets."

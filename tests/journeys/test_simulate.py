@@ -27,7 +27,7 @@ from normfed_common.foundation.errors import NormfedError, RunError
 from normfed_common.study.config import StudyConfig
 from normfed_server.events.kinds import Event, RoundDone
 from normfed_server.events.log import EventLog
-from normfed_simulation import started
+from normfed_simulation import experiment
 from normfed_simulation.engines import local
 from normfed_simulation.paper.writing import write_paper
 
@@ -39,7 +39,7 @@ def run(study_file: Path, hospitals: Path, tmp_path_factory: pytest.TempPathFact
     """The tiny study, run once in this process."""
     out = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(started, "write_paper", write_paper)
+        patch.setattr(experiment, "write_paper", write_paper)
         result = normfed("simulate", study_file, "--out", out, "--workers", 0, "--quiet")
     assert result.exit_code == 0, result.output
     assert Path(result.stdout.strip()) == run_folder(out) / "report.html"

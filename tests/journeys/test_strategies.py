@@ -420,7 +420,7 @@ def test_strategies_are_listed_with_parameters_and_source() -> None:
     listed = " ".join(normfed("strategies").output.split())
     for name in ALGORITHMS:
         assert name in listed
-        assert ALGORITHMS[name].source in listed
+        assert ALGORITHMS[name].in_print in listed
     assert "pull of the personal model" in normfed("strategies", "ditto").output
     with pytest.raises(StudyError, match="No strategy is called 'nope'"):
         normfed("strategies", "nope")

@@ -27,7 +27,7 @@ from normfed_common.scoring.patient import PatientHead
 
 class Model(Intensity): pass
 class Head(PatientHead): pass
-row = Algorithm("all", "theirs", "mean", Nothing, "Theirs", "nowhere")
+row = Algorithm("all", "theirs", "mean", Nothing, "Theirs")
 """
 POINTS = {
     "normfed.models": {"theirs": "theirs:Model"},

@@ -9,19 +9,22 @@ from pathlib import Path
 import pytest
 from commands import normfed
 
-from normfed_common.foundation.errors import DatasetError, StudyError
+from normfed_client.imaging.bids import Problem
+from normfed_common.foundation.errors import DatasetError, RunError, StudyError
 from normfed_common.study.config import StudyConfig
-from normfed_server.runs.folder import Run
-from normfed_simulation import experiment
+from normfed_server.runs.folder import REPORT, Run, begin
+from normfed_simulation import experiment, patients
 from normfed_simulation import run_folder as runs
 from normfed_simulation.commands import simulating
+from normfed_simulation.watcher import Silent
 
 
 @pytest.mark.parametrize("made", [True, False])
 def test_where_scans_lie_that_a_study_had_made_is_said_at_the_end(
     hospitals: Path, study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: bool
 ) -> None:
-    def simulated(run: Run, *_: object) -> Path:
+    def simulated(run: Run, *_: object, paper: bool) -> Path:
+        assert paper
         runs.write_site_configs(run, hospitals, ["a"], tmp_path / "cache", "cpu", {})
         return run.folder / "report.html"
 
@@ -74,3 +77,28 @@ def test_a_split_is_refused_by_a_rehearsal_before_anybody_is_made(
     with pytest.raises(StudyError, match=r"^data\.split divides people in a simulation; hospitals keep theirs\."):
         normfed("rehearse", tmp_path / "s.yaml", "--folder", tmp_path / "rehearsal")
     assert [path.name for path in tmp_path.iterdir()] == ["s.yaml"]
+
+
+def test_a_report_is_written_last_so_that_where_there_is_one_all_else_is_there(
+    study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    run = begin(study, tmp_path)
+    monkeypatch.setattr(experiment, "prepared", lambda *_: (tmp_path, ["a"], [Problem("sub-1", "no FLAIR")]))
+    monkeypatch.setattr(experiment, "federate", lambda *_: done.append("figures of the run"))
+    monkeypatch.setattr(experiment, "write_paper", lambda _: done.append("paper"))
+    monkeypatch.setattr(patients, "report", lambda _: done.append("report"))
+    for paper in (True, False):
+        experiment.simulate(run, None, "local", "cpu", 0, Silent(), paper=paper)
+    assert done == ["figures of the run", "paper", "report", "figures of the run", "report"]
+    assert json.loads((run.folder / patients.LEFT_OUT).read_text()) == [["sub-1", "no FLAIR"]]
+
+
+def test_a_run_that_was_stopped_before_its_report_is_told_how_to_make_it(study: StudyConfig, tmp_path: Path) -> None:
+    run = begin(study, tmp_path)
+    (run.folder / "metrics.json").write_text("{}")
+    with pytest.raises(RunError, match=f"Only its report is missing: normfed report {run.folder}$"):
+        experiment.check_resumable(run)
+    (run.folder / REPORT).touch()
+    with pytest.raises(RunError, match=r"already finished\. Look at .*report\.html\.$"):
+        experiment.check_resumable(run)

@@ -13,6 +13,7 @@ import synthetic
 import torch
 from run_results import run_results
 
+from normfed_client.evaluating import served
 from normfed_client.hospital.site import Case, Site
 from normfed_client.imaging.mosaic import MapStrip
 from normfed_common.foundation.arrays import Arrays
@@ -41,6 +42,12 @@ def test_a_patients_map_is_made_as_a_site_computes_from_loading_the_model_on(
         keeps_to_site = True
         setting = synthetic.setting()
 
+        def phases(self) -> tuple[()]:
+            return ()
+
+        def share(self) -> Arrays:
+            return {}
+
         def load(self, arrays: Arrays) -> None:
             seen["load"] = torch.get_num_threads()
 
@@ -58,12 +65,12 @@ def test_a_patients_map_is_made_as_a_site_computes_from_loading_the_model_on(
         config=SimpleNamespace(name="a"),
         study=run.study,
         device=torch.device("cpu"),
-        model=lambda entry, seed: Watching(),
         training_cohort=lambda **_: None,
         train=(),
         release=lambda kind, cases, what: None,
     )
     monkeypatch.setattr(remade, "served_arrays", lambda *_: {})
+    monkeypatch.setattr(served, "assemble", lambda *_: Watching())
     monkeypatch.setattr(pictured, "scan_strip", lambda *_: "")
     monkeypatch.setattr(pictured, "map_strip", lambda *_: MapStrip("", 0.0, 1.0))
     monkeypatch.setattr(pictured, "projections", lambda *_: "")

@@ -12,14 +12,12 @@ import contextlib
 import json
 import stat
 from pathlib import Path
-from typing import NoReturn
 
 from pydantic import ValidationError
 
 from normfed_client.consent.asked import AskedStudies, AskedStudy
-from normfed_client.consent.decisions import Begun, Decision, DecisionRecord, has, in_order, told_by
-from normfed_client.recording.audit import FILE as AUDIT
-from normfed_common.chain.files import Chain
+from normfed_client.consent.audited import AuditedDecisions
+from normfed_client.consent.decisions import Begun, Decision, DecisionRecord
 from normfed_common.foundation.errors import UserError
 from normfed_common.foundation.files import atomic
 from normfed_common.foundation.locks import exclusive
@@ -27,7 +25,6 @@ from normfed_common.study.config import StudyConfig
 
 MOST_WAITING = 50
 FILE, LOCK = "decisions.json", "decisions.lock"
-DECIDED, WITHDRAWN = b'"kind":"decided"', b'"kind":"study-withdrawn"'
 
 
 class Approvals:
@@ -72,7 +69,7 @@ class Approvals:
         if not (self.folder / FILE).exists():
             with exclusive(self.folder / LOCK):
                 if not (self.folder / FILE).exists():
-                    self._write(DecisionRecord(decisions=told_by(_audit(self.folder).records(), self.studies)))
+                    self._write(DecisionRecord(decisions=self._audited().told()))
         return self._read()
 
     def decisions(self) -> tuple[Decision, ...]:
@@ -147,10 +144,7 @@ class Approvals:
             if not (self.folder / FILE).exists():
                 return ()  # it is made of the audit when first read
             found = self._read()
-            audit = _audit(self.folder)
-            decided = in_order([*audit.containing(DECIDED), *audit.containing(WITHDRAWN)], audit.head())
-            told = told_by(decided, self.studies)
-            lacking = tuple(one for one in told if not has(found.last(one.study)[1], one, decided))
+            lacking = self._audited().lacking(found)
             if lacking:
                 self._write(found.model_copy(update={"decisions": (*found.decisions, *lacking)}))
         return lacking
@@ -174,18 +168,13 @@ class Approvals:
             temporary.chmod(0o600)
             temporary.write_text(json.dumps(whole.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
 
+    def _audited(self) -> AuditedDecisions:
+        return AuditedDecisions(self.folder, self.studies)
+
     def _decided(self) -> set[str]:
         with contextlib.suppress(UserError):
             return {decision.study for decision in self.decisions()}
         return set()
-
-
-def _audit(folder: Path) -> Chain:
-    return Chain(folder / AUDIT, lambda: _no_key(folder), "")
-
-
-def _no_key(folder: Path) -> NoReturn:
-    raise UserError(f"{folder / AUDIT}: is only read here.")
 
 
 def _damaged(path: Path, why: str) -> UserError:

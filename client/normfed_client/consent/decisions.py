@@ -1,20 +1,16 @@
-"""What people at a hospital decided of studies, as it is written down; and what the audit says of it."""
+"""What people at a hospital decided of studies, as it is written down."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
 from datetime import UTC, date, datetime
 from typing import Literal
 
 from pydantic import Field
 
-from normfed_client.consent.asked import DIGEST, AskedStudies
-from normfed_common.chain.kinds.site import Decided, StudyWithdrawn
-from normfed_common.chain.records import Record
+from normfed_client.consent.asked import DIGEST
 from normfed_common.foundation import digests
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyName
-from normfed_common.wire.head import Head
 
 MOST_RUNS = 1000
 UNSAID = (("runs", 1), ("record", ""))
@@ -121,54 +117,3 @@ class DecisionRecord(Frozen):
 def now() -> str:
     """The time of a decision."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def told_by(records: Iterable[Record], studies: AskedStudies) -> tuple[Decision, ...]:
-    """What records of the audit say of decisions: of each study the last, but no approval. A withdrawal is for good."""
-    last = dict[str, Decision]()
-    for record in records:
-        content = record.content
-        if not isinstance(content, StudyWithdrawn | Decided):
-            continue
-        before = last.pop(content.study, None)
-        last[content.study] = (
-            before
-            if before is not None and before.withdrawal
-            else Decision(
-                study=content.study,
-                name=studies.read(content.study).name if studies.has(content.study) else "unknown",
-                rules="0" * 32,
-                verdict=_known(content),
-                by=content.by,
-                at=record.time,
-                record=record.digest,
-                why="its file of decisions was lost, or an older copy; this is what the audit says",
-            )
-        )
-    return tuple(last.values())
-
-
-def _known(content: StudyWithdrawn | Decided) -> Recorded:
-    if isinstance(content, StudyWithdrawn):
-        return "withdrawn"
-    return "refused" if content.decision == "refused" else "taken back"
-
-
-def in_order(records: Iterable[Record], head: Head | None) -> list[Record]:
-    """As they were written: by number, for clocks are set back; the chain that is gone on with behind earlier ones."""
-    found, began = sorted(records, key=lambda record: record.number), dict[str, str]()
-    for record in found:
-        began.setdefault(record.chain, record.time)
-    now = "" if head is None else head.chain
-    return sorted(found, key=lambda record: (record.chain == now, began[record.chain]))
-
-
-def has(decision: Decision | None, told: Decision, records: Collection[Record]) -> bool:
-    """Whether the last decision on a study is the one that the audit's records tell of, or a later one they lack."""
-    if decision is None:
-        return False
-    if told.withdrawal or decision.withdrawal:
-        return bool(decision.withdrawal)
-    if any(record.digest == decision.record for record in records):
-        return decision.record == told.record
-    return datetime.fromisoformat(told.at) <= datetime.fromisoformat(decision.at)

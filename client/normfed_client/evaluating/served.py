@@ -24,17 +24,18 @@ from normfed_common.learning.learner import NETWORK, SUMS
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.combined.pipeline import assemble
-from normfed_common.studies import study_of_run
 from normfed_common.study.config import StudyConfig
 
 MODEL = "model.safetensors"
 
 
-def served_arrays(run: Path, site: str | None, arm: str = FEDERATED) -> Arrays:
+def served_arrays(run: Path, study: StudyConfig, site: str | None, arm: str = FEDERATED) -> Arrays:
     """One of a finished run's models as a site is served: of its cluster, with its personal parts.
 
     Parameters
     ----------
+    study
+        The run's own.
     site
         Whose; None for the model that all sites share.
     arm
@@ -43,10 +44,9 @@ def served_arrays(run: Path, site: str | None, arm: str = FEDERATED) -> Arrays:
     Raises
     ------
     RunError
-        If ``run`` is no run folder or not finished, or has no such model; the strategy leaves none that all share; or
-        the site is not one of the run.
+        If the run is not finished, or has no such model; the strategy leaves none that all share; or the site is not
+        one of the run.
     """
-    study = study_of_run(run)
     path = path_of(run, arm)
     trained = trained_as(study, arm)
     if trained is None or (arm != FEDERATED and not path.exists()):
@@ -93,7 +93,7 @@ def path_of(run: Path, arm: str) -> Path:
     return run / MODEL if arm == FEDERATED else run / "arms" / arm / MODEL
 
 
-def served_model(run: Path, device: torch.device, arm: str = FEDERATED) -> NormativeModel:
+def served_model(run: Path, study: StudyConfig, device: torch.device, arm: str = FEDERATED) -> NormativeModel:
     """One of a finished run's models, that all sites share, as it scores prepared scans.
 
     Raises
@@ -101,8 +101,7 @@ def served_model(run: Path, device: torch.device, arm: str = FEDERATED) -> Norma
     RunError
         As `served_arrays`, and as `shared_model`.
     """
-    arrays = served_arrays(run, None, arm)
-    return shared_model(study_of_run(run), arrays, device, path_of(run, arm), arm)
+    return shared_model(study, served_arrays(run, study, None, arm), device, path_of(run, arm), arm)
 
 
 def shared_model(

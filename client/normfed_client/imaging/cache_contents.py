@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from normfed_client.imaging.cache import SIZES
+from normfed_client.imaging.cache_kinds import KINDS
 from normfed_common.foundation.errors import UserError
 
 ENTRIES = ("scans", "templates")  # folders of `Cache`
-KINDS = (*ENTRIES, "datasets", "splits", "look-alikes")
 ENTRY = re.compile(r"[0-9a-f]{32}")
 LEFT = re.compile(r"\.building-.*|\.gone-.*|.*\.damaged-.*")  # behind by processes that died, or by a damaged disk
 SECONDS_PER_DAY = 86_400

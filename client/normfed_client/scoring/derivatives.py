@@ -149,11 +149,8 @@ class Derivatives:
         for name, linked in self._links.items():
             if linked == place:
                 return name
-        name = next(
-            n
-            for n in itertools.chain(["raw"], (f"raw{number}" for number in itertools.count(2)))
-            if n not in self._links
-        )
+        names = itertools.chain(["raw"], (f"raw{number}" for number in itertools.count(2)))
+        name = next(name for name in names if name not in self._links)
         self._links = {**self._links, name: place}
         return name
 

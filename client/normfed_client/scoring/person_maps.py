@@ -71,7 +71,7 @@ def identity(asked: Asked, model: RunModel) -> str:
 
 def map_path(asked: Asked, model: RunModel, out: Derivatives) -> Path:
     """Where a person's anomaly map is, or will be."""
-    name = f"{_stem(asked, shown_on(asked, model.recipe))}_desc-{ANOMALY}{MAP_ENDING}"
+    name = f"{stem(asked.visit, shown_on(asked, model.recipe))}_desc-{ANOMALY}{MAP_ENDING}"
     return out.folder(asked.participant_id, asked.session) / name
 
 
@@ -136,10 +136,6 @@ def write(found: Found, asked: Asked, case: Case, place: ScanPlace, model: RunMo
 def on_scan(asked: Asked, case: Case, model: RunModel) -> ScanPlace:
     """Where a person's maps lie."""
     return place_on(asked.visit, case.entry, model.recipe, shown_on(asked, model.recipe))
-
-
-def _stem(asked: Asked, modality: str) -> str:
-    return stem(asked.visit, modality)
 
 
 def _told(asked: Asked, place: ScanPlace, brain: str, model: RunModel, out: Derivatives) -> dict[str, object]:

@@ -100,7 +100,7 @@ def open_run_model(run: Path, study: StudyConfig, device: str, site: str | None)
     DatasetError
         If there is no such device.
     """
-    arrays = served_arrays(run, site)
+    arrays = served_arrays(run, study, site)
     levels = Levels(thresholds_of(run), normal_voxels(run))
     chosen = choose_device(device)
     with computing(study, chosen):

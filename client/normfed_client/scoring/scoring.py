@@ -29,8 +29,8 @@ NO_P_VALUES = Problem(
 )
 
 
-class Watcher:
-    """Is told how scoring gets on; does nothing."""
+class ScoreListener:
+    """Hears of every person whom scoring comes to; does nothing."""
 
     def noted(self, notes: Sequence[Problem]) -> None:
         """What is odd about the inputs, though it stops nobody."""
@@ -54,7 +54,7 @@ def score_inputs(
     modalities: Mapping[str, Path] | None = None,
     device: str = "auto",
     site: str | None = None,
-    watcher: Watcher | None = None,
+    listener: ScoreListener | None = None,
 ) -> Scores:
     """Score everybody whom the inputs are of, and write a dataset of BIDS derivatives; nobody stops the others.
 
@@ -85,14 +85,14 @@ def score_inputs(
     DatasetError
         If no scans are found, or a mask or modality cannot be anybody's.
     """
-    told = watcher or Watcher()
+    listener = listener or ScoreListener()
     study = study_to_score(run)
     gathered = gather(inputs, modalities or {}, brain_masks, study.data)
     model = open_run_model(run, study, device, site)
     notes = [*gathered.notes, *([NO_P_VALUES] if model.levels.normal is None else [])]
-    told.noted(notes)
+    listener.noted(notes)
     folder = Derivatives(out, sorted({asked.dataset for asked in gathered.asked if asked.dataset is not None}))
-    scoring = _Scoring(model, folder, Cache(default_root() / "scans"), told)
+    scoring = _Scoring(model, folder, Cache(default_root() / "scans"), listener)
     try:
         rows = scoring.everybody(gathered.asked, gathered.refused)
     except OSError as error:
@@ -107,11 +107,11 @@ class _Scoring:
     model: RunModel
     out: Derivatives
     cache: Cache
-    told: Watcher
+    listener: ScoreListener
 
     def everybody(self, asked: Sequence[Asked], refused: Sequence[PersonScore]) -> tuple[PersonScore, ...]:
         """Rows of all, in the order of their names."""
-        self.told.begun(len(asked), refused)
+        self.listener.begun(len(asked), refused)
         rows = list(refused)
         checked = list(self._checked(asked, rows))
         if not checked:
@@ -126,17 +126,17 @@ class _Scoring:
             row = self._one(one, cases)
             self.out.note([row])
             rows.append(row)
-            self.told.done(row)
+            self.listener.done(row)
         return _ordered(rows)
 
     def _checked(self, asked: Sequence[Asked], rows: list[PersonScore]) -> Iterator[Asked]:
         """Those of whom nothing is wrong that shows before anything is prepared; adds the rows of the others."""
         for one in asked:
-            self.told.step(one.visit.name, "checking")
+            self.listener.step(one.visit.name, "checking")
             why = self._fault(one)
             if why:
                 rows.append(one.failed(why))
-                self.told.done(rows[-1])
+                self.listener.done(rows[-1])
             else:
                 yield one
 
@@ -175,10 +175,10 @@ class _Scoring:
         model = self.model
         try:
             with computing(model.study, model.device):  # between two maps the caller computes as it likes
-                self.told.step(asked.visit.name, "preparing")
+                self.listener.step(asked.visit.name, "preparing")
                 cases.append(Case(asked.visit, prepare(asked.visit, model.recipe, self.cache), NO_LESION))
                 place = person_maps.on_scan(asked, cases[-1], model)
-                self.told.step(asked.visit.name, "scoring")
+                self.listener.step(asked.visit.name, "scoring")
                 found = person_maps.look(model, cases, place)
                 return person_maps.write(found, asked, cases[-1], place, model, self.out)
         except ScanError as error:

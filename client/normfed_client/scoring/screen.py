@@ -14,7 +14,7 @@ from rich.table import Table
 from normfed_client.imaging.bids import Problem
 from normfed_client.imaging.problem_list import print_problems
 from normfed_client.scoring.rows import FAILED, PersonScore, Scores
-from normfed_client.scoring.scoring import Watcher
+from normfed_client.scoring.scoring import ScoreListener
 from normfed_common.wording.terminal_text import plain, printable
 
 NOTHING, SOME = 2, 3  # exit codes: nobody was scored, not everybody was
@@ -22,7 +22,7 @@ STOPPED = 130  # as shells have it of Ctrl-C
 COLUMNS = ("person", "98 % quantile", "abnormal", "clusters", "largest, ml", "brain")
 
 
-class Screen(Watcher):
+class ScoreScreen(ScoreListener):
     """Progress on the error output; with ``as_json`` a line per person on the other."""
 
     def __init__(self, as_json: bool) -> None:
@@ -40,7 +40,7 @@ class Screen(Watcher):
         self._progress = Progress(*columns, console=self._console, transient=True)
         self._task = self._progress.add_task("", total=None, now="")
 
-    def run(self, score: Callable[[Watcher], Scores]) -> int:
+    def run(self, score: Callable[[ScoreListener], Scores]) -> int:
         """Score, show what comes of it, and return the exit code."""
         stopped = False
         try:
@@ -57,11 +57,11 @@ class Screen(Watcher):
         return 0 if not failed else SOME if len(failed) < len(self.rows) else NOTHING
 
     def noted(self, notes: Sequence[Problem]) -> None:
-        """See `Watcher`."""
+        """See `ScoreListener`."""
         print_problems(self._progress.console, notes, "Worth a look")
 
     def begun(self, people: int, refused: Sequence[PersonScore]) -> None:
-        """See `Watcher`."""
+        """See `ScoreListener`."""
         self._progress.update(self._task, total=people)
         self._refused = len(refused)
         self.rows += refused
@@ -70,15 +70,15 @@ class Screen(Watcher):
             self._print_json(row)
 
     def step(self, name: str, what: str) -> None:
-        """See `Watcher`."""
+        """See `ScoreListener`."""
         self._progress.update(self._task, now=printable(f"{what} {name}"))
 
     def done(self, row: PersonScore) -> None:
-        """See `Watcher`."""
+        """See `ScoreListener`."""
         self.rows.append(row)
         self._progress.update(self._task, completed=len(self.rows) - self._refused)
         if row.status == FAILED:
-            self.warn(_said(row))
+            self.warn(f"{row.name}: {_why(row)}")
         for remark in row.remarks:
             self.warn(f"{row.name}: {remark}")
         self._print_json(row)
@@ -111,11 +111,11 @@ class Screen(Watcher):
 
 
 def _problems(rows: Sequence[PersonScore]) -> list[Problem]:
-    return [Problem(row.name, row.reason.removeprefix(f"{row.name}: ")) for row in rows]
+    return [Problem(row.name, _why(row)) for row in rows]
 
 
-def _said(row: PersonScore) -> str:
-    return f"{row.name}: {row.reason.removeprefix(f'{row.name}: ')}"
+def _why(row: PersonScore) -> str:
+    return row.reason.removeprefix(f"{row.name}: ")
 
 
 def _cells(row: PersonScore) -> tuple[str, ...]:

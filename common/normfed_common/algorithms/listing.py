@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from normfed_common.algorithms.table import ALGORITHMS, Algorithm
+from normfed_common.citations.bibliography import references
 from normfed_common.wording.commands import as_typed
 from normfed_common.wording.machine import JsonOption, parameters_of, say
 from normfed_common.wording.parameters import defaults, parameters, show, show_title
@@ -34,7 +35,7 @@ def strategies(
         console.print(as_typed("What the parameters mean: normfed strategies ditto"))
         return
     row = ALGORITHMS[name]
-    show_title(console, name, row.title, row.source)
+    show_title(console, name, row.title, references(row.cited))
     what = [("shared", row.sharing), ("at the site", objective(row)), ("at the server", row.server_step)]
     show(console, [*what, *parameters(row.parameters)])
 
@@ -48,7 +49,7 @@ def _item(name: str, row: Algorithm) -> dict[str, Any]:
     return {
         "name": name,
         "title": row.title,
-        "source": row.source,
+        "source": references(row.cited),
         "shared": row.sharing,
         "at_site": objective(row),
         "at_server": row.server_step,
@@ -58,4 +59,4 @@ def _item(name: str, row: Algorithm) -> dict[str, Any]:
 
 def _brief(name: str, row: Algorithm) -> tuple[str, str]:
     does = f"shares {row.sharing}; at the site {objective(row)}; at the server {row.server_step}"
-    return name, "\n".join(filter(None, (f"{row.title} ({row.source})", does, defaults(row.parameters))))
+    return name, "\n".join(filter(None, (row.in_print, does, defaults(row.parameters))))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from normfed_common.algorithms import parameters as p
+from normfed_common.citations.bibliography import references
 from normfed_common.foundation.errors import StudyError
 from normfed_common.foundation.registry import Registry
 from normfed_common.study.base import Frozen
@@ -33,10 +34,10 @@ class Algorithm:
         How the server makes the next global model from the sites' answers: a key of the server's steps.
     parameters
         What a study may set.
-    title, source
-        What it is called in print, and where it was published.
+    title
+        What it is called in print.
     cited
-        What a paper cites for it, see `NormativeModel`.
+        Where it was published, see `NormativeModel`.
     epochs
         The most passes over a site's people in one training that its parameters ask for, beside the study's
         ``local_epochs``: hospitals bound them.
@@ -59,7 +60,7 @@ class Algorithm:
     server_step: str
     parameters: type[Frozen]
     title: str
-    source: str
+    cited: tuple[str, ...] = ()
     epochs: Callable[[Any], int] = lambda _: 0
     fine_tuned: bool = False
     beside_a_personal_model: bool = False
@@ -67,7 +68,12 @@ class Algorithm:
     clustered: bool = False
     offers_every_cluster: bool = False
     starts_differ: bool = False
-    cited: tuple[str, ...] = ()
+
+    @property
+    def in_print(self) -> str:
+        """Its title and where it was published, if anywhere: ``FedProx (Li et al. 2020, arXiv 1812.06127)``."""
+        where = references(self.cited)
+        return f"{self.title} ({where})" if where else self.title
 
     @property
     def personal(self) -> bool:
@@ -85,7 +91,7 @@ _add = ALGORITHMS.add
 
 _add(
     "fedavg",
-    Algorithm("all", "plain", "mean", p.Nothing, "FedAvg", "McMahan 2017, arXiv 1602.05629", cited=("mcmahan2017",)),
+    Algorithm("all", "plain", "mean", p.Nothing, "FedAvg", cited=("mcmahan2017",)),
 )
 _add(
     "fedprox",
@@ -95,27 +101,20 @@ _add(
         "mean",
         p.ProximalParameters,
         "FedProx",
-        "Li 2020, arXiv 1812.06127",
         cited=("li2020fedprox",),
     ),
 )
 _add(
     "fedavgm",
-    Algorithm(
-        "all", "plain", "momentum", p.MomentumParameters, "FedAvgM", "Hsu 2019, arXiv 1909.06335", cited=("hsu2019",)
-    ),
+    Algorithm("all", "plain", "momentum", p.MomentumParameters, "FedAvgM", cited=("hsu2019",)),
 )
 _add(
     "fedadam",
-    Algorithm(
-        "all", "plain", "adam", p.AdaptiveParameters, "FedAdam", "Reddi 2021, arXiv 2003.00295", cited=("reddi2021",)
-    ),
+    Algorithm("all", "plain", "adam", p.AdaptiveParameters, "FedAdam", cited=("reddi2021",)),
 )
 _add(
     "fedyogi",
-    Algorithm(
-        "all", "plain", "yogi", p.AdaptiveParameters, "FedYogi", "Reddi 2021, arXiv 2003.00295", cited=("reddi2021",)
-    ),
+    Algorithm("all", "plain", "yogi", p.AdaptiveParameters, "FedYogi", cited=("reddi2021",)),
 )
 _add(
     "fedadagrad",
@@ -125,7 +124,6 @@ _add(
         "adagrad",
         p.AdagradParameters,
         "FedAdagrad",
-        "Reddi 2021, arXiv 2003.00295",
         cited=("reddi2021",),
     ),
 )
@@ -137,14 +135,13 @@ _add(
         "fair",
         p.FairParameters,
         "q-FedAvg",
-        "Li 2020, arXiv 1905.10497",
         cited=("li2020fair",),
         needs_received_loss=True,
     ),
 )
 _add(
     "fednova",
-    Algorithm("all", "plain", "normalised", p.Nothing, "FedNova", "Wang 2020, arXiv 2007.07481", cited=("wang2020",)),
+    Algorithm("all", "plain", "normalised", p.Nothing, "FedNova", cited=("wang2020",)),
 )
 _add(
     "scaffold",
@@ -154,7 +151,6 @@ _add(
         "controlled",
         p.ControlledParameters,
         "SCAFFOLD",
-        "Karimireddy 2020, arXiv 1910.06378",
         cited=("karimireddy2020",),
     ),
 )
@@ -166,7 +162,6 @@ _add(
         "mean",
         p.Nothing,
         "FedBN",
-        "Li 2021, arXiv 2102.07623",
         cited=("li2021fedbn",),
     ),
 )
@@ -178,7 +173,6 @@ _add(
         "mean",
         p.PersonalPartParameters,
         "FedPer",
-        "Arivazhagan 2019, arXiv 1912.00818",
         cited=("arivazhagan2019",),
     ),
 )
@@ -190,7 +184,6 @@ _add(
         "mean",
         p.PersonalStemParameters,
         "LG-FedAvg",
-        "Liang 2020, arXiv 2001.01523",
         cited=("liang2020",),
     ),
 )
@@ -202,7 +195,6 @@ _add(
         "mean",
         p.AlternatingParameters,
         "FedRep",
-        "Collins 2021, arXiv 2102.07078",
         cited=("collins2021",),
         epochs=lambda parameters: parameters.personal_epochs,
     ),
@@ -215,7 +207,6 @@ _add(
         "mean",
         p.DittoParameters,
         "Ditto",
-        "Li 2021, arXiv 2012.04221",
         cited=("li2021ditto",),
         beside_a_personal_model=True,
     ),
@@ -228,7 +219,6 @@ _add(
         "mean",
         p.FineTuningParameters,
         "FedAvg, then local fine-tuning",
-        "Manthe 2024, Medical Image Analysis 97:103270",
         cited=("manthe2024",),
         epochs=lambda parameters: parameters.epochs,
         fine_tuned=True,
@@ -242,7 +232,6 @@ _add(
         "clusters",
         p.IfcaParameters,
         "IFCA",
-        "Ghosh 2020, arXiv 2006.04088",
         cited=("ghosh2020",),
         clustered=True,
         offers_every_cluster=True,
@@ -257,7 +246,6 @@ _add(
         "splitting clusters",
         p.SplitParameters,
         "CFL",
-        "Sattler 2020, arXiv 1910.01991",
         cited=("sattler2020",),
         clustered=True,
     ),
@@ -270,16 +258,13 @@ _add(
         "prior clusters",
         p.PriorParameters,
         "prior CFL",
-        "Manthe 2024, Medical Image Analysis 97:103270",
         cited=("manthe2024",),
         clustered=True,
     ),
 )
 _add(
     "median",
-    Algorithm(
-        "all", "plain", "median", p.Nothing, "coordinate-wise median", "Yin 2018, arXiv 1803.01498", cited=("yin2018",)
-    ),
+    Algorithm("all", "plain", "median", p.Nothing, "coordinate-wise median", cited=("yin2018",)),
 )
 _add(
     "trimmed-mean",
@@ -289,15 +274,12 @@ _add(
         "trimmed mean",
         p.TrimmedParameters,
         "trimmed mean",
-        "Yin 2018, arXiv 1803.01498",
         cited=("yin2018",),
     ),
 )
 _add(
     "krum",
-    Algorithm(
-        "all", "plain", "krum", p.KrumParameters, "Krum", "Blanchard 2017, arXiv 1703.02757", cited=("blanchard2017",)
-    ),
+    Algorithm("all", "plain", "krum", p.KrumParameters, "Krum", cited=("blanchard2017",)),
 )
 _add(
     "multi-krum",
@@ -307,7 +289,6 @@ _add(
         "multi-krum",
         p.MultiKrumParameters,
         "Multi-Krum",
-        "Blanchard 2017, arXiv 1703.02757",
         cited=("blanchard2017",),
     ),
 )
@@ -319,7 +300,6 @@ _add(
         "clipped mean",
         p.ClippingParameters,
         "norm clipping",
-        "Sun 2019, arXiv 1911.07963",
         cited=("sun2019",),
     ),
 )

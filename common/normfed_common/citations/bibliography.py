@@ -13,7 +13,8 @@ from types import MappingProxyType
 OURS = "normfed"  # of what was first published here
 ELEMENTARY = "elementary"  # of what nobody cites anybody for
 FILE, VERSION = "methods.bib", "@VERSION@"
-PLACES = {"doi": "doi", "eprint": "arXiv"}
+PLACES = {"doi": "doi ", "eprint": "arXiv ", "journal": "", "booktitle": "", "title": ""}  # the first that there is
+BRACES = str.maketrans("", "", "{}")
 ACCENTS = {'"': "\u0308", "'": "\u0301", "`": "\u0300", "^": "\u0302", "~": "\u0303"}  # combining, by LaTeX's sign
 _ACCENT = re.compile(rf"\{{\\([{''.join(ACCENTS)}])(\w)\}}")
 _FIELD = re.compile(r"^\s*(\w+)\s*=\s*\{(.*)\},?$", re.MULTILINE)
@@ -37,16 +38,21 @@ def key_of(cited: str) -> str:
     return found[1]
 
 
-def reference(cited: str) -> str:
-    """What a method names in a few words: ``Dice 1945, doi 10.2307/1932409``; empty of what is ours or elementary."""
-    if cited in (OURS, ELEMENTARY):
-        return ""
-    entry = cited if cited.startswith("@") else entries()[cited]
+def references(cited: Iterable[str]) -> str:
+    """What a method names in a few words each, ``Dice 1945, doi 10.2307/1932409``; empty where all is ours or
+    elementary. A key of nobody's stands as it is: a list is no place to stop at a plug-in's slip."""
+    return "; ".join(_reference(each) for each in cited if each not in (OURS, ELEMENTARY))
+
+
+def _reference(cited: str) -> str:
+    entry = cited if cited.startswith("@") else entries().get(cited)
+    if entry is None:
+        return cited
     fields = {key.lower(): _ACCENT.sub(_accented, value) for key, value in _FIELD.findall(entry)}
     family = [author.split(",")[0].strip("{} ") for author in fields.get("author", "").split(" and ")]
     who = " & ".join(family) if len(family) < 3 else f"{family[0]} et al."
-    where = next((f", {name} {fields[key]}" for key, name in PLACES.items() if key in fields), "")
-    return f"{who} {fields.get('year', '')}".strip() + where
+    where = next((name + fields[key].translate(BRACES) for key, name in PLACES.items() if key in fields), "")
+    return ", ".join(filter(None, (f"{who} {fields.get('year', '')}".strip(), where)))
 
 
 def _accented(found: re.Match[str]) -> str:

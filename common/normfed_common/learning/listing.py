@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
+from normfed_common.citations.bibliography import references
 from normfed_common.foundation.registry import Registry
 from normfed_common.wording.machine import parameters_of
 from normfed_common.wording.parameters import Row, parameters, show, show_title, summary
@@ -39,7 +40,7 @@ def items(registry: Registry[Any], names: Iterable[str], learnt_by: Callable[[ty
             "name": name,
             "title": summary(kind),
             "learnt_by": learnt_by(kind),
-            "source": kind.source,
+            "source": references(kind.cited),
             "plugin": None if (plugin := registry.origin(name)) is None else str(plugin),
             "parameters": parameters_of(kind.Config),
         }
@@ -52,7 +53,11 @@ def show_one(console: Console, registry: Registry[Any], name: str, learnt_by: Ca
     """Print one learner, and what its parameters mean."""
     kind = registry[name]
     show_title(console, name, summary(kind), _origin(registry, name))
-    rows = [("learnt by", learnt_by(kind)), ("source", kind.source or "none given"), *parameters(kind.Config)]
+    rows = [
+        ("learnt by", learnt_by(kind)),
+        ("source", references(kind.cited) or "none given"),
+        *parameters(kind.Config),
+    ]
     show(console, rows)
 
 
@@ -66,7 +71,7 @@ def learnt_by(kind: type[Learner]) -> Way:
 
 
 def _brief(registry: Registry[Any], name: str) -> str:
-    source = registry[name].source
+    source = references(registry[name].cited)
     return "\n".join(filter(None, (summary(registry[name]), f"({source})" if source else "", _origin(registry, name))))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from normfed_common.citations.bibliography import references
 from normfed_common.wording.commands import as_typed
 from normfed_common.wording.machine import JsonOption, say
 
@@ -45,21 +46,17 @@ def _brief(metric: Metric) -> str:
 
 
 def _facts(metric: Metric) -> dict[str, str]:
-    from normfed_common.citations.bibliography import reference
-
     return {
         "says": metric.about,
         "range": f"{metric.lowest:g} to {metric.highest:g}, {metric.unit}",
         "better": "higher" if metric.higher_is_better else "lower",
         "chance": "" if metric.chance is None else f"{metric.chance:g}",
         "needs": "a threshold, from normal people" if metric.needs == "threshold" else "no threshold",
-        "source": "; ".join(map(reference, metric.cited)),
+        "source": references(metric.cited),
     }
 
 
 def _item(metric: Metric) -> dict[str, Any]:
-    from normfed_common.citations.bibliography import reference
-
     return {
         "name": metric.name,
         "title": metric.title,
@@ -70,5 +67,5 @@ def _item(metric: Metric) -> dict[str, Any]:
         "higher_is_better": metric.higher_is_better,
         "chance": metric.chance,
         "needs": metric.needs,
-        "source": "; ".join(map(reference, metric.cited)),
+        "source": references(metric.cited),
     }

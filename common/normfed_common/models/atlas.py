@@ -99,7 +99,6 @@ class Atlas(NormativeModel):
     """See the module."""
 
     Config: ClassVar[type[Frozen]] = AtlasConfig
-    source: ClassVar[str] = "z-scores over modalities: Stouffer 1949"
     cited: ClassVar[tuple[str, ...]] = ("stouffer1949",)
 
     def __init__(self, config: AtlasConfig, setting: Setting) -> None:

@@ -35,7 +35,6 @@ class AutoEncoder(SliceModel):
     """See the module."""
 
     Config: ClassVar[type[Frozen]] = AutoEncoderConfig
-    source: ClassVar[str] = "Baur 2021, Medical Image Analysis 69:101952"
     cited: ClassVar[tuple[str, ...]] = ("baur2021",)
 
     def __init__(self, config: AutoEncoderConfig, setting: Setting) -> None:

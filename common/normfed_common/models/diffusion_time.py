@@ -82,7 +82,6 @@ class DiffusionTime(NormativeModel):
     """See the module."""
 
     Config: ClassVar[type[Frozen]] = DiffusionTimeConfig
-    source: ClassVar[str] = "Livernoche 2024, ICLR"
     cited: ClassVar[tuple[str, ...]] = ("livernoche2024",)
     config: DiffusionTimeConfig
 

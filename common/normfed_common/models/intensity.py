@@ -48,7 +48,6 @@ class Intensity(NormativeModel):
     """Score = rank of the intensity in the person's own brain, in [0, 1], or its robust units; nothing is learnt."""
 
     Config: ClassVar[type[Frozen]] = IntensityConfig
-    source: ClassVar[str] = "Meissen 2021, arXiv 2109.06540"
     cited: ClassVar[tuple[str, ...]] = ("meissen2021",)
 
     def __init__(self, config: IntensityConfig, setting: Setting) -> None:

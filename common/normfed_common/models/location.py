@@ -100,7 +100,6 @@ class Location(NormativeModel):
     """See the module."""
 
     Config: ClassVar[type[Frozen]] = LocationConfig
-    source: ClassVar[str] = "as a siamese network: Alaverdyan 2020, Medical Image Analysis 60:101618"
     cited: ClassVar[tuple[str, ...]] = ("alaverdyan2020",)
     config: LocationConfig
 

@@ -124,8 +124,7 @@ class MatchedFilter(NormativeModel):
     """See the module."""
 
     Config: ClassVar[type[Frozen]] = MatchedFilterConfig
-    source: ClassVar[str] = "North 1943; Kay 1998, Detection Theory, 6.4"
-    cited: ClassVar[tuple[str, ...]] = ("kay1998",)
+    cited: ClassVar[tuple[str, ...]] = ("north1943", "kay1998")
     config: MatchedFilterConfig
 
     def __init__(self, config: MatchedFilterConfig, setting: Setting) -> None:

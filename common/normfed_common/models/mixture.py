@@ -102,7 +102,6 @@ class Mixture(NormativeModel):
     """
 
     Config: ClassVar[type[Frozen]] = MixtureConfig
-    source: ClassVar[str] = "Arnaud 2018, IEEE TMI 37:1678; Oudoumanessah 2023, arXiv 2309.02311"
     cited: ClassVar[tuple[str, ...]] = ("arnaud2018", "oudoumanessah2023")
 
     def __init__(self, config: MixtureConfig, setting: Setting) -> None:

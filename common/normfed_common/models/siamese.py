@@ -103,7 +103,6 @@ class Siamese(NormativeModel):
     """See the module."""
 
     Config: ClassVar[type[Frozen]] = SiameseConfig
-    source: ClassVar[str] = "Alaverdyan 2020, Medical Image Analysis 60:101618; Pinon 2023, arXiv 2302.13593"
     cited: ClassVar[tuple[str, ...]] = ("alaverdyan2020", "pinon2023brain")
     trains_without_sums: bool = True  # on patches as they are
 

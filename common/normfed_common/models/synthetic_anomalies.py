@@ -106,7 +106,6 @@ class SyntheticAnomalies(NormativeModel):
     """
 
     Config: ClassVar[type[Frozen]] = SyntheticConfig
-    source: ClassVar[str] = "kin of Tan 2020, arXiv 2011.04197, and Naval Marimont 2023, arXiv 2311.15453"
     cited: ClassVar[tuple[str, ...]] = ("tan2020", "navalmarimont2023")
     config: SyntheticConfig
 

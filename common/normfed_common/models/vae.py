@@ -51,7 +51,6 @@ class VariationalAutoEncoder(SliceModel):
     """See the module."""
 
     Config: ClassVar[type[Frozen]] = VariationalConfig
-    source: ClassVar[str] = "Baur 2021, Medical Image Analysis 69:101952; restoration: You 2019, PMLR 102:540"
     cited: ClassVar[tuple[str, ...]] = ("baur2021", "you2019")
 
     def __init__(self, config: VariationalConfig, setting: Setting) -> None:

@@ -34,13 +34,10 @@ class ScanTransform(Learner, ABC):
 
     Attributes
     ----------
-    source
-        Where it was published; empty where it was not.
     cited
-        What a paper cites for it: keys of `normfed_common.citations`, or whole BibTeX entries.
+        Where it was published, which a paper cites: keys of `normfed_common.citations`, or whole BibTeX entries.
     """
 
-    source: ClassVar[str] = ""
     cited: ClassVar[tuple[str, ...]] = ()
 
     @classmethod

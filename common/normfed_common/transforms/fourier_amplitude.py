@@ -12,6 +12,8 @@ training as in scoring: an augmentation by another amplitude, drawn anew at ever
 result depends on nothing but the scan and what was learnt.
 
 Nobody's part is bounded for differential privacy: there is no public amplitude to start from.
+
+FDA: Yang & Soatto 2020 (CVPR). Federated, FedDG: Liu et al. 2021 (CVPR).
 """
 
 from __future__ import annotations
@@ -43,7 +45,6 @@ class FourierAmplitude(LearnsMeans):
     """The low frequencies of a scan get the mean amplitude of all scans of all sites, and keep their phase."""
 
     Config: ClassVar[type[Frozen]] = FourierAmplitudeConfig
-    source: ClassVar[str] = "Yang & Soatto 2020, CVPR (FDA); Liu 2021, CVPR (FedDG)"
     cited: ClassVar[tuple[str, ...]] = ("yang2020", "liu2021")
 
     def __init__(self, config: FourierAmplitudeConfig, setting: Setting) -> None:

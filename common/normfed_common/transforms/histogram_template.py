@@ -6,6 +6,8 @@ scan:    from its own quantiles to the template's, straight between them (see `l
 A mean of quantiles is the distribution nearest to all of them (the barycentre by Wasserstein's distance: Agueh &
 Carlier 2011, doi 10.1137/100805741), and keeps their peaks, which a mean of histograms of unlike scans blurs. Beside
 Nyul's landmarks it has ten times as many, and the scale of the study instead of each scan's.
+
+Histogram matching: Gonzalez & Woods, Digital Image Processing.
 """
 
 from __future__ import annotations
@@ -34,7 +36,6 @@ class HistogramTemplate(Landmarks):
     """A scan's histogram becomes that of one template, the mean quantiles of all scans of all sites."""
 
     Config: ClassVar[type[Frozen]] = HistogramTemplateConfig
-    source: ClassVar[str] = "histogram matching: Gonzalez & Woods, Digital Image Processing; to all scans' mean"
     cited: ClassVar[tuple[str, ...]] = ("gonzalez2018",)
 
     def __init__(self, config: HistogramTemplateConfig, setting: Setting) -> None:

@@ -5,6 +5,8 @@ learnt:     mean over scans of (l_k - l_1) / (l_K - l_1), by sums
 scan:       piecewise linear from its own landmarks to the standard scale (see `landmarks`)
 
 Of a modality that nobody had, the scale is the scan's own percentiles; a constant scan has no landmarks to learn from.
+
+Nyul & Udupa 1999 (Magn. Reson. Med. 42:1072); Nyul et al. 2000 (IEEE TMI 19:143).
 """
 
 from __future__ import annotations
@@ -43,7 +45,6 @@ class Nyul(Landmarks):
     """Landmarks of a scan's histogram move to a standard scale, which is their mean over all scans of all sites."""
 
     Config: ClassVar[type[Frozen]] = NyulConfig
-    source: ClassVar[str] = "Nyul & Udupa 1999, Magn. Reson. Med. 42:1072; Nyul 2000, IEEE TMI 19:143"
     cited: ClassVar[tuple[str, ...]] = ("nyul1999", "nyul2000")
     config: NyulConfig
 

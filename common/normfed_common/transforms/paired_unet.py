@@ -81,7 +81,6 @@ class PairedUNet(ScanTransform):
     """
 
     Config: ClassVar[type[Frozen]] = PairedUNetConfig
-    source: ClassVar[str] = "DeepHarmony: Dewey 2019, Magn. Reson. Imaging 64:160"
     cited: ClassVar[tuple[str, ...]] = ("dewey2019",)
     network: ViewNetworks
 

@@ -1,6 +1,8 @@
 """y = (x - p_low) / (p_high - p_low), percentiles of the brain; each scan by itself.
 
 Where both percentiles are one value, the least and the greatest stand for them; a constant modality becomes 0.
+
+Common practice; compared with others by Reinhold et al. 2019 (doi 10.1117/12.2513089).
 """
 
 from __future__ import annotations
@@ -31,7 +33,6 @@ class Percentiles(ByValue):
     """A scan's own percentiles of a modality in the brain become 0 and 1."""
 
     Config: ClassVar[type[Frozen]] = PercentilesConfig
-    source: ClassVar[str] = "common practice; compared in Reinhold 2019, SPIE 10949:109493H"
     cited: ClassVar[tuple[str, ...]] = ("reinhold2019",)
 
     def changed(self, values: np.ndarray, channel: int, mask: np.ndarray) -> np.ndarray:

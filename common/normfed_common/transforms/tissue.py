@@ -5,6 +5,8 @@ would become the unit, which therefore is at least a fifth of the brain's robust
 matter alone, as of fuzzy c-means normalisation, says nothing here: 0 is a percentile or a mean by then, not darkness.
 
 A median of no voxel is the brain's; a constant modality becomes 0.
+
+After the mean of white matter as a unit: Reinhold et al. 2019 (doi 10.1117/12.2513089).
 """
 
 from __future__ import annotations
@@ -29,7 +31,6 @@ class Tissue(ByValue):
     """The median of the template's grey matter becomes 0, and its distance to that of white matter 1, in every scan."""
 
     Config: ClassVar[type[Frozen]] = TissueConfig
-    source: ClassVar[str] = "after Reinhold 2019, SPIE 10949:109493H (white matter mean)"
     cited: ClassVar[tuple[str, ...]] = ("reinhold2019",)
 
     def changed(self, values: np.ndarray, channel: int, mask: np.ndarray) -> np.ndarray:

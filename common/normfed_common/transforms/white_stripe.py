@@ -5,6 +5,8 @@ others the largest. The stripe reaches from `width` below the peak to `width` ab
 
 What a stripe's deviation is one of is the noise in white matter, so that fluid lies tens of them away. Where the stripe
 holds no two values the brain's mean and standard deviation are taken, and a constant modality becomes 0.
+
+Shinohara et al. 2014 (NeuroImage Clin. 6:9).
 """
 
 from __future__ import annotations
@@ -39,7 +41,6 @@ class WhiteStripe(ByValue):
     in the scan's histogram."""
 
     Config: ClassVar[type[Frozen]] = WhiteStripeConfig
-    source: ClassVar[str] = "Shinohara 2014, NeuroImage Clin. 6:9"
     cited: ClassVar[tuple[str, ...]] = ("shinohara2014",)
 
     def changed(self, values: np.ndarray, channel: int, mask: np.ndarray) -> np.ndarray:

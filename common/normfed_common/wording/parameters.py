@@ -30,7 +30,7 @@ def show(console: Console, rows: Iterable[Row], width: int = 0) -> None:
     """
     table = Table.grid(padding=(0, 2, 0, 0), pad_edge=True)
     table.add_column(min_width=INDENT + width, style="bold", no_wrap=True)
-    table.add_column()
+    table.add_column(overflow="fold")  # a DOI may be longer than a line
     for name, text in rows:
         table.add_row(Text(" " * INDENT + name), Text(text))
     console.print(table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from normfed_common.citations.bibliography import reference
+from normfed_common.citations.bibliography import references
 from normfed_common.metrics.base import SHARE, Metric
 from normfed_common.metrics.catalogue import BUILT_IN
 from normfed_deploy.documentation.markdown import anchored, prose, table
@@ -22,7 +22,7 @@ def metrics() -> str:
                 "by lesion" if metric.chance is None else f"{metric.chance:g}",
                 "ranks" if metric.needs == "scores" else "threshold",
                 prose(metric.about),
-                prose("; ".join(map(reference, metric.cited))),
+                prose(references(metric.cited)),
             ]
             for metric in BUILT_IN
         ),

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from normfed_common.algorithms.listing import objective
 from normfed_common.algorithms.table import ALGORITHMS
+from normfed_common.citations.bibliography import references
 from normfed_common.foundation.registry import Registry
 from normfed_common.learning.listing import Way, learnt_by
 from normfed_common.models.catalogue import MODELS
@@ -56,7 +57,7 @@ def strategies() -> str:
     for name in ours(ALGORITHMS):
         row = ALGORITHMS[name]
         facts = [("shared", row.sharing), ("at the site", objective(row)), ("at the server", row.server_step)]
-        parts += [f"## {name}\n", f"{row.title}. Source: {prose(row.source)}.\n"]
+        parts += [f"## {name}\n", f"{row.title}.{_source(row.cited)}\n"]
         parts += [table(("", ""), facts), _parameters(row.parameters, name)]
     return "\n".join(parts)
 
@@ -66,8 +67,11 @@ def splits() -> str:
     parts = []
     for name in ours(SPLITS):
         split = SPLITS[name]
-        source = f" Source: {prose(split.source)}." if split.source else ""
-        parts += [f"## {name}\n", f"{prose(summary(split)).rstrip('.')}.{source}\n", _parameters(split.Config, name)]
+        parts += [
+            f"## {name}\n",
+            f"{prose(summary(split)).rstrip('.')}.{_source(split.cited)}\n",
+            _parameters(split.Config, name),
+        ]
     return "\n".join(parts)
 
 
@@ -82,7 +86,7 @@ def datasets() -> str:
         facts = [
             ("modalities", ", ".join(kind.modalities)),
             ("licence", prose(kind.licence)),
-            ("cite", prose(kind.citation)),
+            ("cite", prose(kind.citation())),
             ("access", prose(kind.access)),
         ]
         parts += [f"## {name}\n", f"{prose(kind.title).rstrip('.')}.\n", f"```text\n{layout}\n```\n"]
@@ -109,8 +113,13 @@ def _learners(registry: Registry[Any], titles: Mapping[Way, str], learnt: Callab
         for name in names:
             kind = found[name]
             yield f"### {name}\n"
-            yield f"{prose(summary(kind)).rstrip('.')}.{f' Source: {prose(kind.source)}.' if kind.source else ''}\n"
+            yield f"{prose(summary(kind)).rstrip('.')}.{_source(kind.cited)}\n"
             yield _parameters(kind.Config, name)
+
+
+def _source(cited: tuple[str, ...]) -> str:
+    where = references(cited)
+    return f" Source: {prose(where)}." if where else ""
 
 
 def _parameters(config: type[BaseModel], owner: str) -> str:

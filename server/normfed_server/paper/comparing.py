@@ -75,10 +75,10 @@ def _differences(axes: Axes, found: Mapping[Any, Difference], marker: str, size:
 def league(results: RunResults) -> Figure | None:
     """Every strategy and anchor: mean with its interval and the worst site; gain over each site alone; None for one."""
     rows = results.league
-    metrics = [metric for metric in choice.CHIEF if rows and metric in rows[0].figures][:1]
-    if len(rows) < 2 or not metrics:
+    metric = next((metric for metric in choice.CHIEF if rows and metric in rows[0].figures), None)
+    if len(rows) < 2 or metric is None:
         return None
-    (metric,), title = metrics, results.metrics[metrics[0]].title
+    title = results.metrics[metric].title
     figure, (means, gains) = style.panels(2, height_mm=30 + ROW_MM * len(rows), sharey=True)
     for place, row in enumerate(rows):
         found = row.figures[metric]

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from normfed_common.algorithms.arms import FEDERATED, OWN
 from normfed_server.paper import choice, comparing, drawn_curves, places, style, training
+from normfed_server.paper.writing import attempted
 from normfed_server.results.curves import Curves, curves
 from normfed_server.results.layout import RunResults
 from normfed_server.results.paper_names import remove_stale
@@ -19,13 +20,17 @@ from normfed_server.runs.folder import FIGURES
 def write_figures(run: Path, results: RunResults) -> list[Path]:
     """Draw whatever the run has, in the place of what is there; returns the paths.
 
+    A figure that fails is said in the log, and is not there, not even as an earlier version of the run had it.
+
     Raises
     ------
     DamagedError
         If a model's figures are damaged.
     """
+    found: list[Path] = []
     with style.drawing():
-        found = [path for name, draw in drawn(run, results) for path in _saved(draw(), run / FIGURES, name)]
+        for name, draw in drawn(run, results):
+            found += attempted(run, f"figure {name}", partial(_save, draw, run / FIGURES, name))
     remove_stale(run / FIGURES, FIGURES, found)
     return found
 
@@ -61,5 +66,6 @@ def voxel_curves(run: Path, results: RunResults) -> dict[str, Curves]:
     return {name: its for name, its in found.items() if its is not None}
 
 
-def _saved(figure: Figure | None, folder: Path, name: str) -> list[Path]:
+def _save(draw: Callable[[], Figure | None], folder: Path, name: str) -> list[Path]:
+    figure = draw()
     return [] if figure is None else style.save(figure, folder, name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,9 +19,10 @@ SPECIAL = {
     "≥": r"$\geq$",
     "≤": r"$\leq$",
 }
-PACKAGES = r"% In the preamble: \usepackage{booktabs}"
-LONG_PACKAGES = r"% In the preamble: \usepackage{booktabs,longtable}"
+PACKAGES = r"% In the preamble: \usepackage{array,booktabs}"
+LONG_PACKAGES = r"% In the preamble: \usepackage{array,booktabs,longtable}"
 LONGEST = 45  # rows that fit on a page
+WORDS = r">{\raggedright\arraybackslash}p{32mm}"  # a column of names, over several lines where they are long
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Table:
     columns
         Titles, LaTeX.
     aligned
-        A letter a column: l, r or c.
+        How each column is set: l, r, c or `WORDS`.
     """
 
     name: str
     caption: str
     columns: Sequence[str]
-    aligned: str
+    aligned: Sequence[str]
     rows: Sequence[Sequence[str]]
 
     def __post_init__(self) -> None:
@@ -75,7 +75,7 @@ def _short(table: Table) -> str:
         r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
         rf"\caption{{{table.caption}}}",
         rf"\label{{tab:{table.name}}}",
-        rf"\begin{{tabular}}{{{table.aligned}}}",
+        rf"\begin{{tabular}}{{{''.join(table.aligned)}}}",
         *_head(table),
         *map(_row, table.rows),
         r"\bottomrule",
@@ -89,7 +89,7 @@ def _long(table: Table) -> str:
     lines = [
         LONG_PACKAGES,
         r"{\footnotesize\setlength{\tabcolsep}{4pt}",
-        rf"\begin{{longtable}}{{{table.aligned}}}",
+        rf"\begin{{longtable}}{{{''.join(table.aligned)}}}",
         rf"\caption{{{table.caption}}}\label{{tab:{table.name}}}\\",
         *_head(table),
         r"\endfirsthead",
@@ -111,19 +111,3 @@ def _head(table: Table) -> list[str]:
 def _row(cells: Sequence[str]) -> str:
     # An empty group first: a cell that begins with a bracket would be an argument of the row before.
     return f"{{}}{' & '.join(cells)} \\\\"
-
-
-def stacked(first: str, second: str) -> str:
-    """Two LaTeX texts, one above the other in one cell; the first alone where the second is empty."""
-    return _lines([first, second]) if second else first
-
-
-def narrow(text: str, width: int = 14) -> str:
-    """A text in lines of so many letters or so, for a cell that is to be narrow."""
-    lines = [escaped(line) for line in textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)]
-    return _lines(lines, "[b]") if len(lines) > 1 else escaped(text)
-
-
-def _lines(cells: Sequence[str], placed: str = "") -> str:
-    joined = r"\\{}".join(cells)
-    return rf"\begin{{tabular}}{placed}{{@{{}}l@{{}}}}{joined}\end{{tabular}}"

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.metrics.base import SHARE
+from normfed_server.paper.latex import escaped
 from normfed_server.report import words
-from normfed_server.report.verdicts import judged, trainings_apart
+from normfed_server.report.verdicts import SAME, WITHIN, judged, same, trainings_apart, unnoticed
 from normfed_server.results.layout import Described, Difference, Figure, Figures, Interval, RunResults
 
 NOTHING = "--"
@@ -37,6 +38,15 @@ def interval(ends: Interval | None, metric: Described | None = None) -> str:
 def with_interval(value: float | None, ends: Interval | None, metric: Described | None = None) -> str:
     """A mean and its interval."""
     return f"{number(value, metric)} {interval(ends, metric)}".rstrip()
+
+
+def difference(found: Difference) -> str:
+    """Its mean and interval; in words where tables would show it as zero to zero."""
+    if same(found):
+        return SAME
+    if unnoticed(found):
+        return rf"{number(0.0)} ({escaped(WITHIN)})"
+    return f"{signed(found.mean)} {interval(found.ci95)}".rstrip()
 
 
 def percent(share: float | None) -> str:

@@ -39,7 +39,7 @@ def write_tables(run: Run, results: RunResults) -> list[Path]:
     for name, frame in FRAMES.items():
         if not (rows := frame(results)).empty:
             found.append(write_csv(folder, name, rows))
-    found += [write_latex(folder, table) for table in tables(run, results)]
+    found += [write_latex(folder, table) for table in tables(results)]
     remove_stale(folder, TABLES, found)
     return found
 
@@ -59,19 +59,19 @@ def write_latex(folder: Path, table: Table) -> Path:
     return path
 
 
-def tables(run: Run, results: RunResults) -> Iterator[Table]:
+def tables(results: RunResults) -> Iterator[Table]:
     """The LaTeX tables of a run."""
     yield people.cohorts(results)
     if FEDERATED in results.evaluation and not results.nobody_ill:
-        yield from _of_lesions(run, results)
+        yield from _of_lesions(results)
     if any(model.calibration for model in results.evaluation.values()):
         yield people.calibration(results)
     if results.rounds:
         yield people.participation(results)
 
 
-def _of_lesions(run: Run, results: RunResults) -> Iterator[Table]:
-    yield from of.models(run.study, results)
+def _of_lesions(results: RunResults) -> Iterator[Table]:
+    yield from of.models(results)
     yield of.worst_sites(results)
     for metric in choice.chief(results):
         yield of.groups(results, metric, "sites")
@@ -82,4 +82,6 @@ def _of_lesions(run: Run, results: RunResults) -> Iterator[Table]:
     if results.differences:
         yield of.gains(results)
     if results.league and (ranked := [metric for metric in choice.CHIEF if metric in results.league[0].figures]):
-        yield of.league(results, ranked)
+        yield from (of.league(results, metric) for metric in ranked)
+        if any(row.megabytes_per_round or row.seconds_per_round for row in results.league):
+            yield of.costs(results)

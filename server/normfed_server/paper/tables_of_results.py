@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from normfed_common.algorithms.arms import FEDERATED
-from normfed_common.algorithms.table import ALGORITHMS
-from normfed_common.study.config import StudyConfig
+from normfed_common.algorithms.arms import FEDERATED, OWN, POOLED
 from normfed_server.paper import choice
-from normfed_server.paper.latex import Table, bold, escaped, narrow, stacked
-from normfed_server.paper.rounding import NOTHING, interval, number, one_decimal, signed, surely_best, with_interval
+from normfed_server.paper.latex import WORDS, Table, bold, escaped
+from normfed_server.paper.rounding import NOTHING, difference, interval, number, one_decimal, surely_best, with_interval
 from normfed_server.report.words import capital
 from normfed_server.results.chance import chance
-from normfed_server.results.layout import Difference, Figures, Gains, LeagueFigure, RunResults
+from normfed_server.results.layout import Difference, Figures, RunResults
 from normfed_server.results.models import BORROWED
 
 OF_PATIENTS = "Mean over patients [95\\,\\% interval]"
-ACROSS = 5  # metrics that fit beside each other
+ACROSS = 3  # metrics with their intervals that fit beside each other
 WIDEST = 10  # sites of a matrix; a figure and the CSV have more
-NAME = 24  # letters of a line of a model's name
+HEADS = {
+    FEDERATED: "federated",
+    OWN: "alone",
+    POOLED: "pooled",
+}  # of columns, which have no room for what models are called
+BASELINE = "baseline"
 
 
-def models(study: StudyConfig, results: RunResults) -> Iterator[Table]:
+def models(results: RunResults) -> Iterator[Table]:
     """Models x metrics, those first that matter most; in as many tables as fit."""
     names = choice.shown(results)
     ranked = [name for name, metric in results.metrics.items() if "table" in metric.shown]
@@ -29,10 +32,10 @@ def models(study: StudyConfig, results: RunResults) -> Iterator[Table]:
     ranked.sort(key=lambda metric: -len(results.metrics[metric].shown))
     for first in range(0, len(ranked), ACROSS):
         number_of = f"-{first // ACROSS + 1}" if first else ""
-        yield _models(study, results, names, ranked[first : first + ACROSS], f"models{number_of}")
+        yield _models(results, names, ranked[first : first + ACROSS], f"models{number_of}")
 
 
-def _models(study: StudyConfig, results: RunResults, names: list[str], metrics: list[str], name: str) -> Table:
+def _models(results: RunResults, names: list[str], metrics: list[str], name: str) -> Table:
     figures = {name: results.evaluation[name].all for name in names if name != BORROWED}
     best = {
         metric: surely_best(results, figures, metric, _differences(results, metric), everybody=True)
@@ -46,19 +49,19 @@ def _models(study: StudyConfig, results: RunResults, names: list[str], metrics: 
             cell = NOTHING
             if figure is not None:
                 mean = number(figure.mean, described)
-                cell = stacked(bold(mean) if best[metric] == model else mean, interval(figure.ci95, described))
+                ends = interval(figure.ci95, described)
+                cell = f"{bold(mean) if best[metric] == model else mean} {ends}".rstrip()
             cells.append(cell)
-        rows.append([narrow(results.title(model), NAME), *cells])
-    strategy = ALGORITHMS[study.strategy["name"]].title
+        rows.append([escaped(results.title(model)), *cells])
     n = max((figure.n for figure in results.evaluation[FEDERATED].all.values()), default=0)
     caption = (
         f"How well lesions are found. {OF_PATIENTS}, of at most {n} patients; image AUROC is over people. The study's "
-        f"own model is {escaped(str(study.model['name']))}, federated by {escaped(strategy)}. Chance is what a map "
-        "of noise gets: of average precision the lesions' share of the voxels. Bold: surely better than every "
-        "other model by the 95\\,\\% interval of the difference to the federated model, or by intervals that are apart."
+        f"own model: {escaped(results.title(FEDERATED))}. Chance is what a map of noise gets: of average precision the "
+        "lesions' share of the voxels. Bold: surely better than every other model by the 95\\,\\% interval of the "
+        "difference to the federated model, or by intervals that are apart."
     )
-    titles = [narrow(results.metrics[metric].title) for metric in metrics]
-    return Table(name, caption, ["Model", *titles], f"l{'l' * len(metrics)}", rows)
+    titles = [escaped(results.metrics[metric].title) for metric in metrics]
+    return Table(name, caption, ["Model", *titles], [WORDS, *"l" * len(metrics)], rows)
 
 
 def worst_sites(results: RunResults) -> Table:
@@ -67,10 +70,10 @@ def worst_sites(results: RunResults) -> Table:
     for name in choice.shown(results):
         worst = results.evaluation[name].worst_site
         cells = [f"{number(worst[m].mean)} ({escaped(worst[m].site)})" if m in worst else NOTHING for m in metrics]
-        rows.append([narrow(results.title(name), NAME), *cells])
+        rows.append([escaped(results.title(name)), *cells])
     titles = [escaped(results.metrics[metric].title) for metric in metrics]
     caption = "Mean over patients at the site where it is worst, and that site, by model."
-    return Table("worst-sites", caption, ["Model", *titles], f"l{'l' * len(metrics)}", rows)
+    return Table("worst-sites", caption, ["Model", *titles], [WORDS, *"l" * len(metrics)], rows)
 
 
 def groups(results: RunResults, metric: str, by: str) -> Table:
@@ -101,8 +104,8 @@ def groups(results: RunResults, metric: str, by: str) -> Table:
     if any(model.trainings for model in results.evaluation.values()):
         caption += " Further trainings are known over all patients alone."
     head = {"sites": "Site", "kinds": "Lesion"}[by]
-    titles = [narrow(results.title(name)) for name in names]
-    columns = [head, "$n$", *titles, *(["chance"] if by_site else [])]
+    caption += f" {_heads(results, names)}"
+    columns = [head, "$n$", *(HEADS.get(name, BASELINE) for name in names), *(["chance"] if by_site else [])]
     return Table(f"{by}-{metric}", caption, columns, f"lr{'l' * (len(columns) - 2)}", rows)
 
 
@@ -121,43 +124,50 @@ def gains(results: RunResults) -> Table:
     for name, found in results.differences.items():
         cells = []
         for metric in metrics:
-            difference = found.all.get(metric)
-            cells.append(NOTHING if difference is None else _difference(difference))
-        rows.append([narrow(results.title(name), NAME), *cells])
+            apart = found.all.get(metric)
+            cells.append(NOTHING if apart is None else difference(apart))
+        rows.append([escaped(results.title(name)), *cells])
     titles = [escaped(results.metrics[metric].title) for metric in metrics]
     paired = "paired by patient" if results.intervals == "bootstrap" else "as of independent samples"
     caption = (
         f"The federated model less each other one: difference of means over all patients [95\\,\\% interval, {paired}]."
     )
-    return Table("gains", caption, ["Federated less", *titles], f"l{'l' * len(metrics)}", rows)
+    return Table("gains", caption, ["Federated less", *titles], [WORDS, *"l" * len(metrics)], rows)
 
 
-def league(results: RunResults, metrics: list[str]) -> Table:
+def _heads(results: RunResults, names: Sequence[str]) -> str:
+    """What the columns of models are, in a sentence."""
+    said = [f"{HEADS.get(name, BASELINE)}: {escaped(results.title(name))}" for name in names]
+    return f"{capital('; '.join(said))}."
+
+
+def league(results: RunResults, metric: str) -> Table:
     rows = []
     for row in results.league:
-        gained = row.gain_over_local or {}
-        cells = [cell for metric in metrics for cell in _in_league(row.figures[metric], gained.get(metric))]
-        costs = [one_decimal(row.megabytes_per_round), one_decimal(row.seconds_per_round)]
-        rows.append([narrow(row.title, NAME), *cells, *costs])
-    titles = [t for m in metrics for t in (results.metrics[m].title, "worst site", "gain over each site alone")]
+        figure, gain = row.figures[metric], (row.gain_over_local or {}).get(metric)
+        worst = NOTHING if figure.worst_site is None else number(figure.worst_site.mean)
+        cells = [with_interval(figure.mean, figure.ci95), worst, NOTHING if gain is None else difference(gain)]
+        rows.append([escaped(row.title), *cells])
+    title = results.metrics[metric].title
     caption = (
-        f"Strategies, the best first; then each site alone and all scans in one place. {OF_PATIENTS}; the mean at the "
-        "worst site; the gain over each site training alone. MB: out and back, of a mean round; s: of the sites' "
-        "training in a median round, added up."
+        f"Strategies by {escaped(title)}, in the order of average precision; then each site alone and all scans in one "
+        f"place. {OF_PATIENTS}; the mean at the worst site; the gain over each site training alone."
     )
-    columns = ["Strategy", *map(narrow, titles), "MB", "s"]
-    return Table("league", caption, columns, f"l{'lll' * len(metrics)}rr", rows)
+    columns = ["Strategy", escaped(title), "worst site", "gain"]
+    return Table(f"league-{metric}", caption, columns, [WORDS, *"lll"], rows)
 
 
-def _in_league(figure: LeagueFigure, gain: Gains | None) -> list[str]:
-    worst = NOTHING if figure.worst_site is None else number(figure.worst_site.mean)
-    gained = NOTHING if gain is None else stacked(signed(gain.mean), interval(gain.ci95))
-    return [stacked(number(figure.mean), interval(figure.ci95)), worst, gained]
+def costs(results: RunResults) -> Table:
+    rows = [
+        [escaped(row.title), one_decimal(row.megabytes_per_round), one_decimal(row.seconds_per_round)]
+        for row in results.league
+    ]
+    caption = (
+        "What a round of every strategy costs. MB: out and back, of a mean round; s: of the sites' training in a "
+        "median round, added up."
+    )
+    return Table("costs", caption, ["Strategy", "MB", "s"], [WORDS, *"rr"], rows)
 
 
 def _differences(results: RunResults, metric: str) -> dict[str, Difference]:
     return {name: found.all[metric] for name, found in results.differences.items() if metric in found.all}
-
-
-def _difference(difference: Difference) -> str:
-    return f"{signed(difference.mean)} {interval(difference.ci95)}".rstrip()

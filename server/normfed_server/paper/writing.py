@@ -23,17 +23,15 @@ def write_paper(run: Run) -> list[Path]:
 
     results = layout.read(run.folder)
     return [
-        *attempted(run, "tables", lambda: write_tables(run, results)),
-        *attempted(run, "figures", lambda: write_figures(run.folder, results)),
+        *attempted(run.folder, "tables", lambda: write_tables(run, results)),
+        *attempted(run.folder, "figures", lambda: write_figures(run.folder, results)),
     ]
 
 
-def attempted(run: Run, what: str, write: Callable[[], list[Path]]) -> list[Path]:
-    """What was written; where that fails, a warning in the log says why, and nothing was."""
+def attempted(run: Path, what: str, write: Callable[[], list[Path]]) -> list[Path]:
+    """What was written; where that fails, a warning in the log says why, and none of it counts as written."""
     try:
         return write()
     except Exception as error:  # noqa: BLE001  (figures of the run are there all the same)
-        logger.warning(
-            "no %s: %s: %s. Make them again: normfed report %s", what, type(error).__name__, error, run.folder
-        )
+        logger.warning("no %s: %s: %s. Make them again: normfed report %s", what, type(error).__name__, error, run)
         return []

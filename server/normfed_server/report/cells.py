@@ -5,6 +5,7 @@ from __future__ import annotations
 from jinja2 import Environment
 from markupsafe import Markup
 
+from normfed_server.report.verdicts import SAME, WITHIN, same, unnoticed
 from normfed_server.report.words import interval, number, percent, rate, signed, trainings_spread
 from normfed_server.results.layout import Difference, Figure
 
@@ -33,10 +34,14 @@ def figure(found: Figure | None) -> Markup:
 
 
 def difference(found: Difference | None) -> Markup:
-    """With its interval below, where there is one."""
+    """With its interval below, where there is one; in words where it is of no width in the digits of tables."""
     if found is None or found.mean is None:
         return Markup("–")
     low, high = found.ci95
+    if same(found):
+        return Markup(SAME)
+    if unnoticed(found):
+        return Markup('0.000<br><span class="soft">{}</span>').format(WITHIN)
     ends = Markup('<br><span class="soft">{} to {}</span>').format(signed(low), signed(high))
     return Markup(signed(found.mean)) + (ends if low is not None and high is not None else "")
 

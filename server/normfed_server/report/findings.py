@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from normfed_common.algorithms.arms import OWN
+from normfed_common.algorithms.arms import OWN, POOLED
 from normfed_server.report.lesions import CHANCE, FEWEST_PATIENTS, beside_chance, plural
 from normfed_server.report.verdicts import (
     COMPARED,
     OURS,
+    SAME,
     TITLES,
+    WITHIN,
     Verdict,
     difference_of,
     figure_of,
-    judged,
     means_of,
-    trainings_apart,
+    same,
     trainings_of,
     trivial,
+    unnoticed,
+    unseen_verdict,
     verdict,
     verdicts_of,
     worse_on,
 )
-from normfed_server.report.words import SAME_MODEL, listed, number, percent, rate, signed
+from normfed_server.report.words import SAME_MODEL, counted, listed, number, percent, rate, signed
 from normfed_server.results.layout import AUROC, PRECISION, Difference, LeagueRow, RunResults
-from normfed_server.results.models import BORROWED, UNSEEN
 
 BROKEN = 2.0  # times the promised false positives: a promise that is not kept
 CONVERGED = 1.5  # at most so many times the loss of principal components; nonlinear networks of their size get below it
@@ -42,7 +44,6 @@ def sentences(results: RunResults) -> list[str]:
         *_convergence(results),
         *(sentence for name in COMPARED for sentence in _compared(results, name)),
         *_at_unseen_hospitals(results),
-        *_worth(results),
         *_worst_sites(results),
         *_baselines(results),
         *_worse_on_kinds(results),
@@ -59,6 +60,9 @@ def _compared(results: RunResults, name: str) -> list[str]:
     if not patients:
         return []
     what, itself = COMPARED[name]
+    if all(same(differences[metric]) for metric in patients):
+        text = f"It is the same as {what}{_by_construction(results, name)}"
+        return [f"{text}: no patient's figure differs."]
     verdicts = {metric: verdict(results, name, metric) for metric in patients}
     by = {
         metric: f"{TITLES[metric]} ({_difference_in_words(differences[metric], n >= FEWEST_PATIENTS)})"
@@ -74,6 +78,11 @@ def _compared(results: RunResults, name: str) -> list[str]:
     if theirs is not None and theirs.n >= FEWEST_PATIENTS and chance != "above chance":
         text += f" {itself} {chance} (AUROC {number(theirs.mean)}; chance {CHANCE:g})."
     return [text]
+
+
+def _by_construction(results: RunResults, name: str) -> str:
+    """Of sums, where nothing is drawn: those of all sites add up to those of all scans."""
+    return ", by construction" if name == POOLED and {OURS, POOLED} <= set(results.nothing_drawn) else ""
 
 
 def _at_unseen_hospitals(results: RunResults) -> list[str]:
@@ -98,31 +107,8 @@ def _judged(results: RunResults, theirs: dict[str, tuple[float | None, Differenc
     groups: dict[Verdict, list[str]] = {}
     for metric, (figure, difference, patients) in theirs.items():
         by = f"{TITLES[metric]} ({number(figure)}; {_difference_in_words(difference, True)})"
-        groups.setdefault(_unseen_verdict(results, metric, difference, patients), []).append(by)
+        groups.setdefault(unseen_verdict(results, metric, difference, patients), []).append(by)
     return listed(f"{found} by {listed(metrics)}" for found, metrics in groups.items())
-
-
-def _unseen_verdict(results: RunResults, metric: str, difference: Difference, patients: int) -> Verdict:
-    """As `verdict`; trainings are compared with those of the mean of the other hospitals' models."""
-    return judged(difference, patients, trainings_apart(results, UNSEEN, BORROWED, metric))
-
-
-def _worth(results: RunResults) -> list[str]:
-    """Whom the federation serves, where it does not serve the hospitals that train."""
-    found = results.unseen.all.get(PRECISION) if results.unseen is not None else None
-    if found is None or found.n < FEWEST_PATIENTS or difference_of(results, OWN, PRECISION) is None:
-        return []
-    if verdict(results, OWN, PRECISION) == "better":
-        return []
-    by = f"by {TITLES[PRECISION]}"
-    if _unseen_verdict(results, PRECISION, found.over_borrowed, found.n) == "better":
-        return [
-            f"A hospital that trains gains nothing {by} over its own model; one that does not train does, over any "
-            "other hospital's: that is what this federation is for."
-        ]
-    return [
-        f"With this model, on these scans, no hospital is seen to gain {by} from the others, whether it trains or not."
-    ]
 
 
 def _convergence(results: RunResults) -> list[str]:
@@ -231,15 +217,14 @@ def _false_positives(results: RunResults) -> list[str]:
     }
     if not beyond_promise:
         return []
-    parts = [f"{rate(its.measured)} at {site} ({_people(its.people)})" for site, its in beyond_promise.items()]
+    parts = [
+        f"{rate(its.measured)} at {site} ({counted(its.people, 'person', 'people')})"
+        for site, its in beyond_promise.items()
+    ]
     return [
         f"The threshold promises to call {percent(found.promised)} % of normal people's voxels abnormal; set on all "
         f"other sites' people it calls {listed(parts)}: expect false alarms there."
     ]
-
-
-def _people(count: int) -> str:
-    return "1 person" if count == 1 else f"{count} people"
 
 
 def _caution(results: RunResults) -> list[str]:
@@ -261,6 +246,10 @@ def _in_words(means: dict[str, float]) -> str:
 
 def _difference_in_words(difference: Difference, with_interval: bool) -> str:
     low, high = difference.ci95
+    if with_interval and same(difference):
+        return SAME
     if low is None or high is None or not with_interval:
         return signed(difference.mean)
+    if unnoticed(difference):
+        return f"0.000, {WITHIN}"
     return f"{signed(difference.mean)}, 95 % interval {signed(low)} to {signed(high)}"

@@ -18,6 +18,7 @@ from normfed_server.report.lesions import (
     level,
     plural,
 )
+from normfed_server.report.sites_apart import sites_apart
 from normfed_server.report.verdicts import (
     OURS,
     TITLES,
@@ -30,6 +31,7 @@ from normfed_server.report.verdicts import (
     worse_on,
 )
 from normfed_server.report.words import capital, listed, number, percent, signed
+from normfed_server.report.worth import worth
 from normfed_server.results.chance import chance
 from normfed_server.results.layout import AUROC, PRECISION, Figures, RunResults
 
@@ -60,8 +62,10 @@ def headline(results: RunResults) -> list[str]:
         *([f"Do not use this map: {'; '.join(refused)}."] if refused else []),
         *([] if at_chance else [_finds(results)]),
         _reached(results),
+        *sites_apart(results),
         *few(results.evaluation[OURS].kinds),
         *_beside_baselines(results),
+        *([] if at_chance else worth(results)),
         *([] if at_chance else _not_for(results)),
     ]
 

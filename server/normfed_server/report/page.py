@@ -17,15 +17,18 @@ from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_text
 from normfed_common.study import withdrawn
 from normfed_server.report import curves, figures, glossary, participation, promises
+from normfed_server.report.ages import Ages
 from normfed_server.report.cells import add_filters
 from normfed_server.report.drowned import drowned
 from normfed_server.report.findings import CONVERGED, sentences
 from normfed_server.report.headline import headline, refused
+from normfed_server.report.held_out import conformal, unmeasured
 from normfed_server.report.lesions import FEWEST_PATIENTS
+from normfed_server.report.people import PatientRow, PicturedCase
 from normfed_server.report.privacy import write_privacy
 from normfed_server.report.provenance import provenance
 from normfed_server.report.rendering import templates
-from normfed_server.report.verdicts import OURS, TITLES, enough, main_models, title, verdicts_of
+from normfed_server.report.verdicts import OURS, SAME, TITLES, enough, main_models, same, title, verdicts_of
 from normfed_server.report.words import adapted_sentences, note_sentences, warnings
 from normfed_server.results import influence, layout
 from normfed_server.results.chance import chance
@@ -57,16 +60,19 @@ class Patients:
         Malicious sites, and what each does.
     device
         What computed; empty where only the hospitals know.
+    ages
+        Of those trained on and those tested.
     """
 
-    cases: Sequence[Any] = ()
-    people: Sequence[Any] = ()
+    cases: Sequence[PicturedCase] = ()
+    people: Sequence[PatientRow] = ()
     touched: tuple[int, int] | None = None
     chance_by_kind: Mapping[str, float] = field(default_factory=dict)
     significance: Mapping[str, float] = field(default_factory=dict)
     left_out: Sequence[tuple[str, str]] = ()
     attacks: Mapping[str, str] = field(default_factory=dict)
     device: str = ""
+    ages: Ages = field(default_factory=Ages)
 
 
 def write_report(run: Run, patients: Patients = Patients()) -> Path:
@@ -111,7 +117,14 @@ def _said(run: Run, results: RunResults, patients: Patients) -> dict[str, Any]:
         "headline": headline(results),
         "refused": refused(results),
         "sentences": sentences(results),
-        "warnings": [*_withdrawn(run.folder), *warnings(results, patients.attacks), *drowned(results)],
+        "warnings": [
+            *_withdrawn(run.folder),
+            *warnings(results, patients.attacks),
+            *patients.ages.sentences(),
+            *drowned(results),
+        ],
+        "unmeasured": unmeasured(run.study, results),
+        "conformal": conformal(results),
         "notes": [*note_sentences(results), *adapted_sentences(run.study)],
         "privacy": promises.summary(results.privacy),
         "ours": title(results),
@@ -120,6 +133,7 @@ def _said(run: Run, results: RunResults, patients: Patients) -> dict[str, Any]:
         "terms": glossary.TERMS,
         "term_of": glossary.by_metric(),
         "converged": CONVERGED,
+        "fewest": FEWEST_PATIENTS,
     }
 
 
@@ -200,6 +214,9 @@ def _beside(results: RunResults) -> dict[str, str]:
         return dict.fromkeys(results.differences, f"fewer than {FEWEST_PATIENTS} patients: too few to say")
     said = {}
     for name, verdicts in verdicts_of(results).items():
+        if verdicts and all(same(results.differences[name].all[metric]) for metric in verdicts):
+            said[name] = SAME
+            continue
         each = [f"{found} by {TITLES[metric]}" for metric, found in reversed(verdicts.items())]
         said[name] = next(iter(verdicts.values())) if len(set(verdicts.values())) == 1 else ", ".join(each)
     return said

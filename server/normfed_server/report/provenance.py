@@ -20,11 +20,11 @@ def provenance(run: Run, results: RunResults, device: str) -> dict[str, str]:
     device
         What computed; empty where only the hospitals know.
     """
-    row, model = ALGORITHMS[run.study.strategy["name"]], run.folder / MODEL
+    model = run.folder / MODEL
     found = {
         "run": run.folder.name,
         "model": capital(title(results)),
-        "strategy": f"{row.title} ({row.source})",
+        "strategy": ALGORITHMS[run.study.strategy["name"]].in_print,
         "study (digest)": results.digest,
     }
     if model.exists():

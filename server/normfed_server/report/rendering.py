@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from functools import cache
+from types import CodeType
+
+from jinja2 import BytecodeCache, ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2.bccache import Bucket
 
 
 def templates(*packages: str, trim_blocks: bool = False) -> Environment:
@@ -20,4 +24,26 @@ def templates(*packages: str, trim_blocks: bool = False) -> Environment:
         undefined=StrictUndefined,
         trim_blocks=trim_blocks,
         lstrip_blocks=trim_blocks,
+        bytecode_cache=_compiled(trim_blocks),
     )
+
+
+class _Compiled(BytecodeCache):
+    """Templates that this process has compiled: that takes as long as drawing a page's plots."""
+
+    def __init__(self) -> None:
+        self._codes: dict[tuple[str, str], CodeType | None] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Take what was compiled of the same source, if anything."""
+        bucket.code = self._codes.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep it."""
+        self._codes[bucket.key, bucket.checksum] = bucket.code
+
+
+@cache
+def _compiled(trim_blocks: bool) -> _Compiled:
+    """One for all pages whose templates are read alike."""
+    return _Compiled()

@@ -12,7 +12,7 @@ from typing import Literal
 from normfed_common.algorithms.arms import OWN, POOLED
 from normfed_server.report.lesions import FEWEST_PATIENTS
 from normfed_server.results.layout import AUROC, PRECISION, Difference, Figure, Figures, ModelFigures, RunResults
-from normfed_server.results.league import beyond
+from normfed_server.results.league import SHOWN, beyond
 from normfed_server.results.models import BORROWED, UNSEEN
 from normfed_server.results.models import TITLES as MODEL_TITLES
 
@@ -22,6 +22,9 @@ COMPARED = {
     POOLED: (f"training on {MODEL_TITLES[POOLED]}", "The pooled model is itself"),
     OWN: ("each site training alone", "The local models are themselves"),
 }
+
+SAME = "the same"
+WITHIN = f"within ±{SHOWN:g}"  # what an interval is called that is zero at both ends in the digits of tables
 
 Verdict = Literal["better", "worse", "tied"]
 
@@ -66,6 +69,23 @@ def judged(
     if beyond(difference, sign) and all(sign * gap > 0 for gap in gaps):
         return "better"
     return "worse" if beyond(difference, -sign) and all(sign * gap < 0 for gap in gaps) else "tied"
+
+
+def same(difference: Difference) -> bool:
+    """Whether no patient's figure differs, so that nothing is left open."""
+    return difference.mean == 0 and difference.ci95 == (0, 0)
+
+
+def unnoticed(difference: Difference) -> bool:
+    """Whether the digits that tables show have nothing of a difference, nor of either end of its interval."""
+    low, high = difference.ci95
+    return low is not None and high is not None and low > -SHOWN and high < SHOWN
+
+
+def unseen_verdict(results: RunResults, metric: str, over_borrowed: Difference, patients: int) -> Verdict:
+    """What the federation's model is to other hospitals' own ones, at hospitals that neither saw; its trainings are
+    compared with those of the mean of these."""
+    return judged(over_borrowed, patients, trainings_apart(results, UNSEEN, BORROWED, metric))
 
 
 def trainings_apart(results: RunResults, name: str, other: str, metric: str) -> list[float]:

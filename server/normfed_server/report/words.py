@@ -134,6 +134,16 @@ def listed(parts: Iterable[str], word: str = "and") -> str:
     return f"{', '.join(first)} {word} {last}" if first else last
 
 
+def counted(count: int, one: str, many: str) -> str:
+    """``1 person``, ``2 people``."""
+    return f"{count} {one if count == 1 else many}"
+
+
+def small(share: float) -> str:
+    """A share, of which a small one would be zero in three decimals."""
+    return f"{share:.2g}" if 0 < share < 0.01 else number(share)
+
+
 def number(value: float | None) -> str:
     """Three digits or so; a dash for none."""
     if value is None:

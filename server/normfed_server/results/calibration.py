@@ -75,7 +75,10 @@ def _rate(above: tuple[float, float], voxels: float) -> Rate:
 
 def _why(sites: Mapping[str, object]) -> str:
     if not sites:
-        return "no site has normal people enough held out"
+        return "no tested site has normal people enough held out"
     if len(sites) == 1:
-        return f"only {next(iter(sites))} has normal people enough held out, so nobody else can judge its threshold"
+        only = next(iter(sites))
+        return (
+            f"of the tested sites only {only} has normal people enough held out, so nobody else can judge its threshold"
+        )
     return "no site that has normal people enough held out gave figures"

@@ -12,7 +12,7 @@ METRIC = "-(auprc|auroc)"
 NAMES = {
     TABLES: re.compile(
         r"(models|sites|kinds|gains|league|matrix|calibration|rounds|cohorts|patients|volumes|lesions)\.csv"
-        rf"|(models(-\d+)?|worst-sites|(sites|kinds|matrix){METRIC}|gains|league|calibration|participation|cohorts"
+        rf"|(models(-\d+)?|worst-sites|(sites|kinds|matrix|league){METRIC}|gains|league|costs|calibration|participation|cohorts"
         r"|patients)\.tex"
     ),
     FIGURES: re.compile(

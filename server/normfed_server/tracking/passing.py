@@ -197,7 +197,7 @@ def follow(run: Run, tracker: Listener, *, patients: bool, wait: Callable[[float
     failed, waited_s, gone_s = "", 0.0, 0.0
     while True:  # how it stands is asked before the events are read, so that none is missed
         gone_s = 0.0 if _is_looked_after(run) else gone_s + EVERY_S
-        over = waited_s >= REPORT_S or (_reported(run) and not is_at_work(run.folder))
+        over = waited_s >= REPORT_S or _reported(run)
         ended = _ended(run) or (_GONE if gone_s > GONE_S else "")
         for event in events.new():
             if isinstance(event, Planned) and not patients:

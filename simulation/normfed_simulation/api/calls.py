@@ -174,10 +174,12 @@ def _several(given: Entry | Sequence[Entry]) -> list[Entry]:
 
 
 def _attacks(said: Mapping[str, str] | None) -> dict[str, Attack]:
+    found = {}
     for site, attack in (said or {}).items():
         if attack not in list(Attack):
             raise StudyError(f"attacks: {site} cannot do {attack!r}. Attacks are {', '.join(Attack)}.")
-    return {site: Attack(attack) for site, attack in (said or {}).items()}
+        found[site] = Attack(attack)
+    return found
 
 
 def _finished(begun: Started, progress: bool | Watcher) -> OpenRun:

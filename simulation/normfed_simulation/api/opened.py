@@ -140,7 +140,7 @@ class OpenRun:
             raise RunError(f"{self.folder}: every site has a local model of its own. Say whose with site=.")
         if site is not None:
             return remade.served(self._run, self._site(site, device), name).model
-        return served_model(self.folder, choose_device(device), name)
+        return served_model(self.folder, self.study, choose_device(device), name)
 
     def scan(self, subject: str, modality: str | None = None, session: str | None = None) -> nibabel.Nifti1Image:
         """One of a person's scans, as the hospital has it; of a simulation only.

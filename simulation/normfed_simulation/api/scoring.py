@@ -9,9 +9,8 @@ from pathlib import Path
 import pandas
 
 from normfed_client.imaging.bids import Problem
-from normfed_client.scoring import scoring
 from normfed_client.scoring.rows import PersonScore
-from normfed_client.scoring.scoring import score_inputs
+from normfed_client.scoring.scoring import ScoreListener, score_inputs
 from normfed_common.study.withdrawn import read as read_withdrawn
 from normfed_simulation.api.opened import OpenRun
 from normfed_simulation.api.places import Place, Places, paths
@@ -79,7 +78,7 @@ def score(
             modalities=named,
             device=device,
             site=site,
-            watcher=_Told(watcher),
+            listener=_Told(watcher),
         )
     rows = [[getattr(row, name) for name in COLUMNS] for row in scores.people]
     frame = pandas.DataFrame(rows, columns=COLUMNS).rename(columns=RENAMED)
@@ -92,8 +91,8 @@ def score(
 PARAMETERS = frozenset(signature(score).parameters)
 
 
-class _Told(scoring.Watcher):
-    """Passes on how scoring gets on."""
+class _Told(ScoreListener):
+    """Tells a watcher of people as of the parts of any step."""
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher

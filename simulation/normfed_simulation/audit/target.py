@@ -117,7 +117,7 @@ class Target:
         RunError
             If the run is not finished, or leaves no model that all sites share.
         """
-        return served_arrays(self.run.folder, None)
+        return served_arrays(self.run.folder, self.run.study, None)
 
     @cached_property
     def setting(self) -> Setting:

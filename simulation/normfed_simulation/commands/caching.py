@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from normfed_client.imaging.cache_kinds import KINDS
 from normfed_common.foundation.errors import UserError
 from normfed_common.wording.commands import as_typed
 from normfed_common.wording.machine import JsonOption, say
@@ -19,14 +20,6 @@ if TYPE_CHECKING:  # the list of commands must load nothing that computes
     from normfed_client.imaging.cache_contents import Kept
 
 GIGABYTE = 1e9
-MEANING = {  # by kind, as in `cache_contents`
-    "scans": "scans prepared for studies, and their registrations",
-    "templates": "the template at a study's voxel size",
-    "datasets": "synthetic people; public datasets seen as BIDS, by links",
-    "splits": "the same people divided among other sites, by links",
-    "look-alikes": "made-up data of recipes",
-}
-KINDS = tuple(MEANING)
 
 cache = typer.Typer(help="What is kept between runs: list it, and take away what nobody needs.")
 
@@ -49,12 +42,12 @@ def listing(
         return
     console = Console(highlight=False)
     console.print(f"[bold]{plain(str(root))}[/]: {_size(_bytes(kept))}", soft_wrap=True)
-    for kind in KINDS:
+    for kind, meaning in KINDS.items():
         of = [one for one in kept if one.kind == kind]
         if of:
             console.print(
                 f"  [bold]{kind:<12}[/]{_size(_bytes(of)):>9}  {len(of)} entries, last used "
-                f"{_day(of[0])} to {_day(of[-1])}: {MEANING[kind]}",
+                f"{_day(of[0])} to {_day(of[-1])}: {meaning}",
                 soft_wrap=True,
             )
         for one in of if every else ():

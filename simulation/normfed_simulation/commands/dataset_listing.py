@@ -67,9 +67,11 @@ def _say(name: str | None, data: Path | None) -> None:
     found = []
     for each in DATASETS if name is None else (name,):
         kind = DATASETS[each]
-        facts = ("title", "modalities", "layout", "licence", "citation", "access")
+        facts = ("title", "modalities", "layout", "licence", "access")
         public = downloaded().get(each)
         said = {fact: getattr(public, fact) for fact in facts} if public else {"title": summary(kind)}
+        if public:
+            said["citation"] = public.citation()
         found.append({"name": each, "made": public is None, **said, "parameters": parameters_of(kind.Config)})
     say("datasets", found)
 
@@ -94,7 +96,7 @@ def _tell(console: Console, name: str, kind: type[Downloaded]) -> None:
         ("modalities", ", ".join(kind.modalities)),
         ("layout", layout),
         ("licence", kind.licence),
-        ("cite", kind.citation),
+        ("cite", kind.citation()),
         ("access", kind.access),
     ]
     show(console, [*facts, *parameters(kind.Config)])

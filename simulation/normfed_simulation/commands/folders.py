@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from normfed_client import cli
+from normfed_client import cli, inspection
 from normfed_common.foundation.errors import UserError
 from normfed_common.study.options import SetOption
 from normfed_common.wording.machine import JsonOption
@@ -16,8 +16,10 @@ from normfed_common.wording.machine import JsonOption
 
 def inspect(
     folder: cli.Folder,
-    check: cli.Check = False,
-    every: cli.Every = False,
+    check: Annotated[bool, typer.Option(help="Open every scan and mask, as a study would.")] = False,
+    every: Annotated[
+        bool, typer.Option("--every", help="Name everybody with a problem that many have, not one of them.")
+    ] = False,
     study: Annotated[
         Path | None,
         typer.Option(help="Show the sites as this study has them, and how many of each train, are held out, test."),
@@ -46,7 +48,7 @@ def inspect(
     if loaded is not None:
         root = dividing.view(before, loaded, default_root())
     of_study = None if study is None or loaded is None else (study, foreseen(loaded, read_dataset(root)))
-    cli.inspect(root, check, every, folder, of_study, as_json)
+    inspection.inspect(root, check, every, folder, of_study, as_json)
     if quality:
         from normfed_client.operation.commands.quality import look_at_sites
 

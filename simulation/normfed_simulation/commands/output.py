@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 
 from normfed_common.wording.commands import as_typed
+
+if TYPE_CHECKING:  # the list of commands must load nothing that computes
+    from normfed_simulation.watcher import Watcher
 
 AGAIN = "Give the same command again: scans that are prepared are kept."
 
@@ -27,6 +31,15 @@ class Output:
     def silent(self) -> bool:
         """Whether nothing is shown to a person."""
         return self.quiet or self.as_json
+
+    def watching(self, console: Console) -> AbstractContextManager[Watcher]:
+        """Within, whoever shows how far along things are: bars for a person, lines for a script, or nothing."""
+        from normfed_simulation.screen import JsonLines, Screen
+        from normfed_simulation.watcher import Silent
+
+        if self.quiet:
+            return nullcontext(Silent())
+        return JsonLines() if self.as_json else Screen(console)
 
     def told_to_scripts(self, page: Path, folder: Path) -> bool:
         """Print where the page of a run folder is, as scripts read it; False where a person is to be told."""

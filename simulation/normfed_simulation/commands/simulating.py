@@ -36,6 +36,7 @@ from normfed_simulation.commands.output import Output, interrupted, resumable
 
 if TYPE_CHECKING:  # the list of commands must load nothing that computes
     from normfed_common.study.config import StudyConfig
+    from normfed_server.runs.folder import Run
     from normfed_simulation.conditions import Conditions
     from normfed_simulation.started import Means, Started
 
@@ -150,7 +151,6 @@ def statistics(
     from normfed_simulation import counting, experiment
     from normfed_simulation import run_folder as runs
     from normfed_simulation.datasets.recognition import together_as_bids
-    from normfed_simulation.screen import JsonLines, Screen
 
     choose_device(device)
     root = together_as_bids(data or [], chosen)
@@ -161,7 +161,7 @@ def statistics(
     with (
         runs.discarded_if_refused(run),
         interrupted(console),
-        JsonLines(quiet) if output.silent else Screen(console) as watcher,
+        output.watching(console) as watcher,
     ):
         page = counting.count(run, root, engine.value, device, count, watcher)
     if not output.told_to_scripts(page, run.folder):
@@ -180,9 +180,9 @@ def report(
     from normfed_simulation.paper.writing import write_paper
 
     opened, counted = reopen(run), counts_only(run)
-    page = write_cohorts(opened) if counted else patients.report(opened, None)
-    if not counted:
+    if not counted and opened.finished:
         write_paper(opened)
+    page = write_cohorts(opened) if counted else patients.report(opened)
     if as_json:
         machine.say("pages", [{"name": page.stem, "path": str(page)}], run=str(run))
     else:
@@ -217,40 +217,40 @@ def _means(engine: EngineName, device: str, workers: int | None) -> Means:
 
 def _finish(begun: Started, output: Output) -> None:
     from normfed_simulation import study_data
-    from normfed_simulation.screen import JsonLines, Screen
 
     console, run = Console(stderr=True), begun.run
     if not output.silent:
         console.print(f"[bold]{run.study.name}[/], seed {run.study.seed}, in {run.folder}", highlight=False)
     with (
         resumable(console, f"normfed simulate --resume {run.folder}", run.folder.exists),
-        JsonLines(output.quiet) if output.silent else Screen(console) as watcher,
+        output.watching(console) as watcher,
     ):
         report_path = begun.finish(watcher)
     if not output.told_to_scripts(report_path, run.folder):
         several = run.study.comparisons.strategies or run.study.comparisons.compressions
-        _print_summary(console, run.folder, report_path, bool(several))
+        _print_summary(console, run, report_path, bool(several))
         if begun.data is None:
             console.print(f"Scans: {study_data.scans_of(run)}", soft_wrap=True, highlight=False)
 
 
-def _print_summary(console: Console, folder: Path, report_path: Path, with_league: bool) -> None:
+def _print_summary(console: Console, run: Run, report_path: Path, with_league: bool) -> None:
     from normfed_server.report.drowned import drowned
     from normfed_server.report.headline import headline
     from normfed_server.report.promises import summary
     from normfed_server.report.words import alone_sentences, participation_sentence
     from normfed_server.results.layout import read
     from normfed_server.runs.folder import FIGURES, PRIVACY, TABLES
+    from normfed_simulation import patients
     from normfed_simulation.commands.tables import league_table, models_table, unseen_table
 
-    results = read(folder)
+    folder, results = run.folder, read(run.folder)
     for sentence in alone_sentences(results):
         console.print(f"[yellow]![/] {plain(sentence)}", highlight=False)
     first, *others = headline(results)
     console.print(f"[bold]{plain(first)}[/] {plain(' '.join(others))}".rstrip(), highlight=False)
     partial = participation_sentence(results)
-    if partial:
-        console.print(f"[yellow]![/] {plain(partial)}", highlight=False)
+    for sentence in filter(None, (partial, *patients.ages(results, patients.sites_of(run)).sentences())):
+        console.print(f"[yellow]![/] {plain(sentence)}", highlight=False)
     if results.nobody_ill:
         console.print(f"To score new scans: normfed score {plain(str(folder))} SCANS --out DIR", soft_wrap=True)
     else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from normfed_common.citations.bibliography import references
 from normfed_common.wording.commands import as_typed
 from normfed_common.wording.machine import JsonOption, parameters_of, say
 
@@ -30,7 +31,7 @@ def splits(
     if name is not None:
         split = SPLITS[name]
         show_title(console, name, summary(split), "")
-        show(console, [("source", split.source or "none given"), *parameters(split.Config)])
+        show(console, [("source", references(split.cited) or "none given"), *parameters(split.Config)])
         return
     show(console, [(each, summary(SPLITS[each])) for each in SPLITS], max(map(len, SPLITS)))
     console.print()
@@ -42,4 +43,4 @@ def splits(
 def _facts(split: type[Split]) -> dict[str, Any]:
     from normfed_common.wording.parameters import summary
 
-    return {"title": summary(split), "source": split.source, "parameters": parameters_of(split.Config)}
+    return {"title": summary(split), "source": references(split.cited), "parameters": parameters_of(split.Config)}

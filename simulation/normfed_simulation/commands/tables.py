@@ -7,7 +7,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from normfed_server.report.verdicts import OURS
+from normfed_server.report.verdicts import OURS, SAME, same
 from normfed_server.report.words import trainings_spread
 from normfed_server.results.chance import chance
 from normfed_server.results.layout import (
@@ -100,12 +100,16 @@ def league_table(results: RunResults) -> Table:
 
 def _over(difference: Difference) -> str:
     """The interval on a line of its own."""
+    if same(difference):
+        return SAME
     low, high = difference.ci95
     interval = f"\n[dim]{_short(low, '+')} {_short(high, '+')}[/]" if low is not None else ""
     return _short(difference.mean, "+") + interval
 
 
 def _gain(gained: Gains) -> str:
+    if same(gained):
+        return SAME
     low, high = gained.ci95
     interval = f" [dim]({_short(low, '+')} {_short(high, '+')})[/]" if low is not None else ""
     return _short(gained.mean, "+") + interval

@@ -32,7 +32,6 @@ class ABIDE(Downloaded):
     cited = ("abide1", "abide2")
     title = "ABIDE I and II, autism and controls by institution"
     licence = "for non-commercial research, by the terms of the consortium"
-    citation = "Di Martino et al., Molecular Psychiatry 19, 2014; Di Martino et al., Scientific Data 4, 2017"
     access = "register at NITRC: fcon_1000.projects.nitrc.org/indi/abide"
     modalities = ("T1w",)
     layout = """NYU/0050952/session_1/anat_1/mprage.nii.gz and the like (ABIDE I)

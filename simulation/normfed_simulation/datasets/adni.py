@@ -28,7 +28,6 @@ class ADNI(Downloaded):
     cited = ("adni",)
     title = "ADNI, ageing and Alzheimer's disease by institution"
     licence = "for research, by the ADNI data use agreement"
-    citation = "Petersen et al., Neurology 74, 2010, doi:10.1212/WNL.0b013e3181cb3e25"
     access = "ask at adni.loni.usc.edu; choose NIfTI when downloading from ida.loni.usc.edu"
     modalities = ("T1w", "FLAIR")
     layout = """ADNI/002_S_0295/SERIES/2006-11-02_08_16_44.0/I40966/ADNI_002_S_0295_..._I40966.nii and the like

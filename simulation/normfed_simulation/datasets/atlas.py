@@ -24,7 +24,6 @@ class ATLAS(Downloaded):
     cited = ("liew2022",)
     title = "ATLAS R2.0, chronic stroke of many cohorts"
     licence = "for research, by the terms of the archive"
-    citation = "Liew et al., Scientific Data 9, 2022, doi:10.1038/s41597-022-01401-7"
     access = "ask at fcon_1000.projects.nitrc.org/indi/retro/atlas.html (the archive is encrypted)"
     modalities = ("T1w",)
     layout = f"""Training/R001/sub-r001s001/ses-1/anat/sub-r001s001_ses-1_space-{SPACE}_T1w.nii.gz and the like

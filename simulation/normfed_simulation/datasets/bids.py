@@ -107,7 +107,6 @@ class Bids(Downloaded):
     Config = Config
     title = "Any BIDS dataset with a column of sites or scanners"
     licence = "the dataset's own"
-    citation = "the dataset's own"
     access = "OpenNeuro (openneuro.org) and many others"
     modalities = MODALITIES
     layout = """participants.tsv with participant_id and a column of sites (site_id, center, scanner, ...)

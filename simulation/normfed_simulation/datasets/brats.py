@@ -39,13 +39,9 @@ SITE = "Site No (represents the originating institution)"
 class BraTS(Downloaded):
     """See the module."""
 
-    cited = ("menze2015",)
+    cited = ("menze2015", "bakas2017", "baid2021")
     title = "BraTS 2017-2023, gliomas by institution"
     licence = "for research, by the terms of the challenge; 2021 at TCIA: CC BY 4.0"
-    citation = (
-        "Menze et al., IEEE Transactions on Medical Imaging 34(10), 2015; Bakas et al., Scientific Data 4, 2017; Baid "
-        "et al., arXiv:2107.02314, 2021"
-    )
     access = "register at www.med.upenn.edu/cbica (2017-2020) or synapse.org (2021, 2023); 2021 also at TCIA"
     modalities = ("T1w", "ce-gadolinium_T1w", "T2w", "FLAIR")
     layout = """HGG/BraTS19_CBICA_AAB_1/BraTS19_CBICA_AAB_1_{t1,t1ce,t2,flair,seg}.nii.gz and LGG/... (2017-2019)

@@ -26,13 +26,9 @@ TABLES = {
 class CamCAN(Downloaded):
     """See the module. One scanner is no federation: train on it beside other datasets, or split it."""
 
-    cited = ("taylor2017",)
+    cited = ("taylor2017", "shafto2014")
     title = "Cam-CAN, healthy people of all ages on one scanner"
     licence = "for research, by the Cam-CAN data use agreement"
-    citation = (
-        "Taylor et al., NeuroImage 144, 2017, doi:10.1016/j.neuroimage.2015.09.018; Shafto et al., BMC Neurology 14, "
-        "2014"
-    )
     access = "ask at camcan-archive.mrc-cbu.cam.ac.uk"
     modalities = ("T1w", "T2w")
     one_site = True

@@ -29,7 +29,6 @@ class CC359(Downloaded):
     cited = ("souza2018",)
     title = "Calgary-Campinas 359, healthy people on six kinds of scanner"
     licence = "CC BY-ND 4.0"
-    citation = "Souza et al., NeuroImage 170, 2018, doi:10.1016/j.neuroimage.2017.08.021"
     access = "ask at sites.google.com/view/calgary-campinas-dataset; also portal.conp.ca"
     modalities = ("T1w",)
     layout = """Original/CC0001_philips_15_55_M.nii.gz and the like (person, vendor, field, age, sex), in any folders

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from normfed_common.citations.bibliography import references
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.study.base import Frozen
 from normfed_simulation.datasets import view
@@ -34,11 +35,15 @@ class Downloaded(Dataset):
     what: ClassVar[str] = "Links"
     title: ClassVar[str]
     licence: ClassVar[str]
-    citation: ClassVar[str]
     access: ClassVar[str]  # where to ask for it
     modalities: ClassVar[tuple[str, ...]]  # BIDS suffixes
     layout: ClassVar[str]  # what lies in the folder, a line per kind of file
     one_site: ClassVar[bool] = False  # whether all of it comes from one institution: to be tested on, or to be split
+
+    @classmethod
+    def citation(cls) -> str:
+        """Whom to cite for it, in a few words."""
+        return references(cls.cited) or "the dataset's own"
 
     def __init__(self, config: Any, seed: int, source: Path | None = None) -> None:
         super().__init__(config, seed)

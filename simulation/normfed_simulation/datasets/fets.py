@@ -32,11 +32,10 @@ class Config(Frozen):
 class FeTS(Downloaded):
     """See the module."""
 
-    cited = ("pati2021",)
+    cited = ("pati2021", "baid2021")
     Config = Config
     title = "FeTS 2022, gliomas of 23 institutions"
     licence = "by the terms of the challenge; the scans are those of BraTS 2021"
-    citation = "Pati et al., arXiv:2105.05874, 2021; Baid et al., arXiv:2107.02314, 2021"
     access = "ask at synapse.org/fets2022; the partition files are also in FETS-AI/Challenge on GitHub"
     modalities = ("T1w", "ce-gadolinium_T1w", "T2w", "FLAIR")
     layout = """FeTS2022_00000/FeTS2022_00000_{t1,t1ce,t2,flair,seg}.nii.gz and the like

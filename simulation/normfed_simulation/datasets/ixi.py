@@ -35,7 +35,6 @@ class IXI(Downloaded):
     cited = ("ixi",)
     title = "IXI, healthy people of three London hospitals"
     licence = "CC BY-SA 3.0"
-    citation = "Information eXtraction from Images (EPSRC GR/S21533/02), brain-development.org/ixi-dataset"
     access = "download without registration: brain-development.org/ixi-dataset"
     modalities = ("T1w", "T2w")
     layout = """IXI002-Guys-0828-T1.nii.gz and the like (T1, T2, PD; Guys, HH, IOP), in any folders

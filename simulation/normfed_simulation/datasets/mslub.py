@@ -30,7 +30,6 @@ class MSLUB(Downloaded):
     cited = ("lesjak2018",)
     title = "MSLUB, multiple sclerosis with a consensus of three experts"
     licence = "CC BY"
-    citation = "Lesjak et al., Neuroinformatics 16, 2018, doi:10.1007/s12021-017-9348-7"
     access = "download: lit.fe.uni-lj.si/en/research/resources/3D-MR-MS, or github.com/muschellij2/open_ms_data"
     modalities = ("T1w", "ce-gadolinium_T1w", "T2w", "FLAIR")
     one_site = True

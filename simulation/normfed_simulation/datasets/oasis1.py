@@ -29,7 +29,6 @@ class OASIS1(Downloaded):
     cited = ("marcus2007",)
     title = "OASIS-1, healthy ageing and dementia on one scanner"
     licence = "for research, by the OASIS data use terms"
-    citation = "Marcus et al., Journal of Cognitive Neuroscience 19, 2007, doi:10.1162/jocn.2007.19.9.1498"
     access = "download after accepting the terms: sites.wustl.edu/oasisbrains"
     modalities = ("T1w",)
     one_site = True

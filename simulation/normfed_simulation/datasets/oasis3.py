@@ -31,7 +31,6 @@ class OASIS3(Downloaded):
     cited = ("lamontagne2019",)
     title = "OASIS-3, ageing and dementia on several scanners of one institution"
     licence = "for research, by the OASIS data use terms"
-    citation = "LaMontagne et al., medRxiv, 2019, doi:10.1101/2019.12.13.19014902"
     access = "ask at sites.wustl.edu/oasisbrains"
     modalities = ("T1w", "T2w", "FLAIR")
     one_site = True

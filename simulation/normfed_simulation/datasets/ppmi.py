@@ -38,7 +38,6 @@ class PPMI(Downloaded):
     cited = ("ppmi",)
     title = "PPMI, Parkinson's disease by institution"
     licence = "for research, by the PPMI data use agreement"
-    citation = "Marek et al., Progress in Neurobiology 95, 2011, doi:10.1016/j.pneurobio.2011.09.005"
     access = "ask at ppmi-info.org; choose NIfTI when downloading from ida.loni.usc.edu"
     modalities = ("T1w", "FLAIR", "FA", "MD")
     layout = """PPMI/3102/MPRAGE_GRAPPA/2011-01-20_11_22_33.0/I245000/PPMI_3102_..._I245000.nii and the like

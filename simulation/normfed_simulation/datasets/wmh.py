@@ -49,7 +49,6 @@ class WMH(Downloaded):
     Config = Config
     title = "WMH Segmentation Challenge, MICCAI 2017"
     licence = "CC BY-NC 4.0"
-    citation = "Kuijf et al., IEEE Transactions on Medical Imaging 38(11), 2019, doi:10.1109/TMI.2019.2905770"
     access = "download: doi:10.34894/AECRSD (dataverse.nl)"
     modalities = ("T1w", "FLAIR")
     layout = """training/Utrecht/0/pre/{FLAIR,T1}.nii.gz and wmh.nii.gz beside pre/

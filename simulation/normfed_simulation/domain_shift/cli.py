@@ -118,16 +118,13 @@ def _run(opened: ShiftFolder, means: Any, output: Output) -> None:
     from normfed_simulation.domain_shift.layout import write
     from normfed_simulation.domain_shift.page import write_page
     from normfed_simulation.domain_shift.table import shift_table
-    from normfed_simulation.screen import JsonLines, Screen
 
     console, names = Console(stderr=True), list(opened.shift.studies)
 
     def shown(name: str) -> AbstractContextManager[Watcher]:
-        if output.silent:
-            return JsonLines(output.quiet)
-        if name in names:
+        if name in names and not output.silent:
             console.print(f"[bold]{plain(name)}[/] ({names.index(name) + 1} of {len(names)})", highlight=False)
-        return Screen(console)
+        return output.watching(console)
 
     if not output.silent:
         console.print(f"[bold]{opened.shift.study.name}[/], {len(names)} runs, in {opened.path}", highlight=False)

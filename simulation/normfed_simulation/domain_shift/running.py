@@ -26,7 +26,7 @@ from normfed_simulation.domain_shift.layout import Scanners
 from normfed_simulation.domain_shift.people import healthy, scanners
 from normfed_simulation.experiment import Engine
 from normfed_simulation.run_folder import discarded_if_refused
-from normfed_simulation.watcher import Watcher
+from normfed_simulation.watcher import Silent, Watcher
 
 HEALTHY = "Healthy people"
 BESIDE_EACH_OTHER = "Harmonizations"
@@ -149,13 +149,11 @@ def _job(folder: ShiftFolder, name: str, means: Means) -> bytes:
 
 def in_worker(job: bytes) -> bytes:
     """Run one harmonization in a process of its own; returns why it failed, and nothing otherwise."""
-    from normfed_simulation.screen import JsonLines
-
     said = json.loads(job)
     data = None if said["data"] is None else Path(said["data"])
     means = Means(data, said["engine"], said["device"], said["workers"], 1)
     try:
-        run_one(resume(Path(said["folder"])), said["name"], means, JsonLines(quiet=True))
+        run_one(resume(Path(said["folder"])), said["name"], means, Silent())
     except NormfedError as error:
         return str(error).encode()
     return b""

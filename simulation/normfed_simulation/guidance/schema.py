@@ -5,7 +5,7 @@ What depends on several keys together, and names of sites, is checked when a stu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
@@ -46,8 +46,16 @@ def study_schema() -> Schema:
     ):
         definitions |= _definitions(kind, registry, key)
     definitions[PostprocessingConfig.__name__] = PostprocessingConfig.model_json_schema()
-    top: Schema = schema["properties"]
-    data, compared = (definitions[name]["properties"] for name in ("DataConfig", "ComparisonConfig"))
+    _refer_to_entries(schema["properties"], definitions)
+    _widen(schema["properties"], definitions)
+    return {"$schema": DIALECT, **schema, "title": "A study of normfed", "$defs": definitions}
+
+
+def _refer_to_entries(top: Schema, definitions: Schema) -> None:
+    """Let every key that names something registered have the entries of its kind."""
+    data, compared, shift = (
+        definitions[name]["properties"] for name in ("DataConfig", "ComparisonConfig", "DomainShiftConfig")
+    )
     for place, kind in ((top["model"], "model"), (top["strategy"], "strategy")):
         _refer(place, kind)
     for place, kind in (
@@ -58,19 +66,20 @@ def study_schema() -> Schema:
         place["items"] = _ref(kind)
     for kind in ("dataset", "split"):
         data[kind]["anyOf"] = [_ref(kind), {"type": "null"}]
+    several = {"type": "array", "items": _ref("transform"), "maxItems": 8}
+    shift["harmonizations"]["items"] = {"anyOf": [{"const": NONE}, _ref("transform"), several]}
+
+
+def _widen(top: Schema, definitions: Schema) -> None:
+    """Say what else may be written than the models' own schemas tell."""
     for key in ("modalities", "may_lack"):
-        data[key]["items"] = MODALITY
+        definitions["DataConfig"]["properties"][key]["items"] = MODALITY
     definitions["PhantomSite"]["properties"]["field_tesla"] = {"enum": [1.5, 3.0]}
     privacy = definitions["PrivacyConfig"]["properties"]
     for key in ("secure_aggregation", "central"):
         privacy[key]["anyOf"].append({"type": "boolean"})
-    several = {"type": "array", "items": _ref("transform"), "maxItems": 8}
-    definitions["DomainShiftConfig"]["properties"]["harmonizations"]["items"] = {
-        "anyOf": [{"const": NONE}, _ref("transform"), several]
-    }
     for key in SECTIONS:  # may be empty, when all that is in them is a comment
         top[key]["anyOf"] = [{"$ref": top[key].pop("$ref")}, {"type": "null"}]
-    return {"$schema": DIALECT, **schema, "title": "A study of normfed", "$defs": definitions}
 
 
 def _refer(place: Schema, kind: str) -> None:
@@ -104,12 +113,14 @@ def _definitions(kind: str, registry: Registry[Any], key: str) -> Schema:
 
 
 def _configured(registry: Registry[Any]) -> Iterator[tuple[str, type[BaseModel] | None]]:
-    config: Callable[[Any], type[BaseModel]] = lambda kind: getattr(kind, "Config", None) or kind.parameters  # noqa: E731
+    """Names and parameters; None of a plug-in that cannot be imported."""
     for name in registry:
         try:
-            yield name, config(registry[name])
+            kind = registry[name]
         except PluginError:
             yield name, None
+        else:
+            yield name, kind.parameters if registry is ALGORITHMS else kind.Config
 
 
 def _entry(prefix: str, config: type[BaseModel], definitions: Schema) -> Schema:

@@ -32,8 +32,8 @@ def write_paper(run: Run) -> list[Path]:
     results = layout.read(run.folder)
     return [
         *found,
-        *attempted(run, "tables of patients", lambda: write_tables(run, results)),
-        *attempted(run, "figures of patients", lambda: write_figures(run, results)),
+        *attempted(run.folder, "tables of patients", lambda: write_tables(run, results)),
+        *attempted(run.folder, "figures of patients", lambda: write_figures(run, results)),
     ]
 
 

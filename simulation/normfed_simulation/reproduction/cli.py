@@ -111,15 +111,13 @@ def _run(opened: ReproductionFolder, means: Means, output: Output) -> None:
     from normfed_simulation.reproduction import folder, layout, running
     from normfed_simulation.reproduction.page import write_pages
     from normfed_simulation.reproduction.table import MADE_UP
-    from normfed_simulation.screen import JsonLines, Screen
 
     console = Console(stderr=True)
 
     def shown(arm: str) -> AbstractContextManager[Watcher]:
-        if output.silent:
-            return JsonLines(output.quiet)
-        console.print(f"[bold]{plain(arm)}[/]", highlight=False)
-        return Screen(console)
+        if not output.silent:
+            console.print(f"[bold]{plain(arm)}[/]", highlight=False)
+        return output.watching(console)
 
     if opened.begun.look_alike:  # quiet or not: nobody may take these for figures of patients
         console.print(f"[bold red]{MADE_UP}[/]", highlight=False)

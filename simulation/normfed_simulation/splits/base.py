@@ -51,7 +51,6 @@ class Split(ABC):
     """
 
     Config: ClassVar[type[SplitConfig]]
-    source: ClassVar[str] = ""  # the paper
     cited: ClassVar[tuple[str, ...]] = ()  # by whoever uses it, see `NormativeModel`
 
     def __init__(self, config: Any) -> None:

@@ -35,7 +35,6 @@ class Dirichlet(Split):
     """
 
     Config = DirichletConfig
-    source = "Hsu et al. 2019, arXiv 1909.06335"
     cited = ("hsu2019",)
 
     def opens_masks(self) -> bool:

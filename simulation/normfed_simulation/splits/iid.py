@@ -13,7 +13,6 @@ class Iid(Split):
     """Everybody at any site with the same chance; sizes differ by one at most. The reference of every other split."""
 
     Config = Sites
-    source = "McMahan et al., AISTATS 2017"
     cited = ("mcmahan2017",)
 
     def divide(self, people: Sequence[DividedPerson], rng: np.random.Generator) -> list[str]:

@@ -32,7 +32,6 @@ class Quantity(Split):
     """Sites of unequal sizes whose people are drawn alike: by a Dirichlet distribution, or by a power of the rank."""
 
     Config = QuantityConfig
-    source = "Li et al., ICDE 2022, arXiv 2102.02079"
     cited = ("li2022",)
 
     def divide(self, people: Sequence[DividedPerson], rng: np.random.Generator) -> list[str]:

@@ -15,6 +15,7 @@ import pytest
 from normfed_client.consent import approvals, asked
 from normfed_client.consent.approvals import Approvals
 from normfed_client.consent.decisions import Decision
+from normfed_client.recording import audit
 from normfed_common.chain import files, keys
 from normfed_common.chain.files import Chain
 from normfed_common.chain.kinds.site import Decided
@@ -176,7 +177,7 @@ def test_a_run_is_counted_once_and_no_more_begin_than_an_approval_is_for(tmp_pat
 
 def test_without_its_file_what_was_refused_stays_refused_and_nothing_is_approved(tmp_path: Path) -> None:
     found, key = Approvals(tmp_path), keys.make(tmp_path / "site.key")
-    chain = Chain(tmp_path / approvals.AUDIT, lambda: key, "north")
+    chain = Chain(tmp_path / audit.FILE, lambda: key, "north")
     for seed, verdict in ((1, "approved"), (1, "refused"), (2, "refused"), (2, "approved"), (3, "taken back")):
         of = study(seed=seed)
         found.decide(decision(of, verdict))
@@ -191,7 +192,7 @@ def test_without_its_file_what_was_refused_stays_refused_and_nothing_is_approved
 
 
 def test_without_its_file_and_with_a_damaged_audit_nothing_is_approved(tmp_path: Path) -> None:
-    (tmp_path / approvals.AUDIT).write_text("{}\n")
+    (tmp_path / audit.FILE).write_text("{}\n")
     with pytest.raises(UserError, match=r"audit\.jsonl"):
         Approvals(tmp_path).record()
 
@@ -209,7 +210,7 @@ def test_an_older_copy_catches_up_whatever_the_clock_says_and_with_another_chain
 ) -> None:
     found, key, clock = Approvals(tmp_path), keys.make(tmp_path / "site.key"), [datetime(2026, 11, 27, 14, tzinfo=UTC)]
     monkeypatch.setattr(files, "datetime", type("Clock", (datetime,), {"now": classmethod(lambda *_: clock[0])}))
-    chain = Chain(tmp_path / approvals.AUDIT, lambda: key, "north")
+    chain = Chain(tmp_path / audit.FILE, lambda: key, "north")
 
     def decided(verdict: Any, by: str) -> None:
         record = chain.append(Decided(decision=verdict, study=study().digest, by=by))

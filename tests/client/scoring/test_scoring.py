@@ -23,7 +23,7 @@ from scipy import ndimage
 
 from normfed_client.scoring import person_maps, scoring
 from normfed_client.scoring.rows import PersonScore, Scores
-from normfed_client.scoring.scoring import Watcher, score_inputs
+from normfed_client.scoring.scoring import ScoreListener, score_inputs
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.errors import RunError
 from normfed_common.learning.cohort import Scan
@@ -100,12 +100,12 @@ def test_between_maps_the_caller_computes_as_before(
     within: list[int] = []
     between: list[int] = []
 
-    class Counting(Watcher):
+    class Counting(ScoreListener):
         def done(self, row: PersonScore) -> None:
             between.append(torch.get_num_threads())
 
     changed_score(monkeypatch, lambda found: within.append(torch.get_num_threads()) or found)
-    score_inputs(run, [dataset], tmp_path / "maps", watcher=Counting())
+    score_inputs(run, [dataset], tmp_path / "maps", listener=Counting())
     assert within == [THREADS] * 3
     assert between == [THREADS + 1] * 3
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from normfed_common.citations.bibliography import ELEMENTARY, bibtex, entries, key_of, reference
+from normfed_common.citations.bibliography import ELEMENTARY, bibtex, entries, key_of, references
 
 BROUGHT = "@article{someone2025,\n  title = {A model},\n}"
 
@@ -35,7 +35,7 @@ def test_an_entry_has_an_author_a_title_a_year_and_where_it_was_published(key: s
         assert "url" in found
         return
     assert 1900 < int(found["year"]) < 2030
-    assert {"journal", "booktitle", "publisher", "version"} & found.keys()
+    assert {"journal", "booktitle", "publisher", "institution", "version"} & found.keys()
     if "doi" in found:
         assert re.fullmatch(r"10\.\d{4,}/\S+", found["doi"])
     if "eprint" in found:
@@ -77,9 +77,13 @@ def test_bibtex_reads_it_without_a_warning(tmp_path: Path) -> None:
 
 
 def test_a_reference_in_a_few_words_has_people_year_and_where() -> None:
-    assert reference("dice1945") == "Dice 1945, doi 10.2307/1932409"
-    assert reference("hanley1982") == "Hanley & McNeil 1982, doi 10.1148/radiology.143.1.7063747"
-    assert reference("mcmahan2017") == "McMahan et al. 2017, arXiv 1602.05629"
-    assert reference("fisher1932") == "Fisher 1932"
-    assert reference("nyul1999").startswith("Nyúl & Udupa 1999")  # as people write it, not as LaTeX does
-    assert reference("elementary") == reference("normfed") == ""
+    assert references(["dice1945", ELEMENTARY, "hanley1982"]) == (
+        "Dice 1945, doi 10.2307/1932409; Hanley & McNeil 1982, doi 10.1148/radiology.143.1.7063747"
+    )
+    assert references(["mcmahan2017"]) == "McMahan et al. 2017, arXiv 1602.05629"
+    assert references(["arnaud2018"]) == "Arnaud et al. 2018, IEEE Transactions on Medical Imaging"
+    assert references(["rahimi2007"]) == "Rahimi & Recht 2007, Advances in Neural Information Processing Systems 20"
+    assert references(["fisher1932"]) == "Fisher 1932, Statistical Methods for Research Workers"
+    assert references(["nyul1999"]).startswith("Nyúl & Udupa 1999")  # as people write it, not as LaTeX does
+    assert references(["elementary", "normfed"]) == references([]) == ""
+    assert references([BROUGHT, "nobody1999"]) == "A model; nobody1999"

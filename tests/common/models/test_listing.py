@@ -6,6 +6,7 @@ import pytest
 from commands import normfed
 from contracts.entries import EVERY_MODEL, Entry, model_of
 
+from normfed_common.citations.bibliography import references
 from normfed_common.foundation.errors import StudyError
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
@@ -30,13 +31,13 @@ def test_every_model_stands_in_the_list_with_what_it_does_and_its_source() -> No
     for name in MODELS:
         assert name in listed
         assert summary(MODELS[name]) in listed
-        assert MODELS[name].source in listed
+        assert references(MODELS[name].cited) in listed
     assert all(title in listed for title in TITLES.values())
 
 
 def test_every_model_of_ours_says_where_it_comes_from_in_its_own_words() -> None:
     ours = [MODELS[name] for name in MODELS if MODELS.origin(name) is None]
-    assert all(model.source for model in ours)
+    assert all(references(model.cited) for model in ours)
     assert len({summary(model) for model in ours}) == len(ours)
 
 

@@ -8,17 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from normfed_server.paper.latex import LONGEST, Table, bold, escaped, narrow, source, stacked
+from normfed_server.paper.latex import LONGEST, WORDS, Table, bold, escaped, source
 
 NASTY = r"100 % of A_1 & B#2 {x} ~ ^ \input{/etc/passwd} $5 <b> Ångström ± − – × ≥ 日 [0.5]"
 
 
 def table(rows: int) -> Table:
     cells = [
-        [escaped(NASTY), bold("0.5"), stacked("0.5", "[0.1, 0.9]")],
-        ["[0.5, 0.6]", "--", narrow("FLAIR intensity with the same post-processing")],
+        [escaped(NASTY), bold("0.5"), "0.5 [0.1, 0.9]"],
+        ["[0.5, 0.6]", "--", escaped("FLAIR intensity")],
     ]
-    return Table("nasty-1", escaped(NASTY), ["A", escaped("50 %"), narrow("AUROC (plain)", 8)], "lrc", cells * rows)
+    return Table(
+        "nasty-1", escaped(NASTY), ["A", escaped("50 %"), escaped("AUROC (plain)")], [WORDS, "r", "c"], cells * rows
+    )
 
 
 def test_what_a_study_says_is_text_and_never_a_command() -> None:
@@ -41,15 +43,16 @@ def test_a_table_has_booktabs_rules_a_caption_and_a_label(rows: int, environment
     found = source(table(rows))
     for part in (r"\toprule", r"\midrule", r"\bottomrule", r"\caption{", r"\label{tab:nasty-1}"):
         assert part in found
-    assert rf"\begin{{{environment}}}{{lrc}}" in found
+    assert rf"\begin{{{environment}}}{{{WORDS}rc}}" in found
     assert found.count(r"\hline") == 0
+    assert found.count(r"\begin{tabular}") == (environment == "tabular")  # no table within a cell
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
 @pytest.mark.parametrize("rows", [1, LONGEST])
 def test_a_table_compiles(tmp_path: Path, rows: int) -> None:
     body = source(table(rows))
-    packages = r"\usepackage{booktabs,longtable}"
+    packages = r"\usepackage{array,booktabs,longtable}"
     (tmp_path / "a.tex").write_text(rf"\documentclass{{article}}{packages}\begin{{document}}{body}\end{{document}}")
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "a.tex"],

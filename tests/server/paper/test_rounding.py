@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from run_results import run_results
 
-from normfed_server.paper.rounding import interval, number, percent, signed, surely_best, with_interval
+from normfed_server.paper.rounding import difference, interval, number, percent, signed, surely_best, with_interval
 from normfed_server.report.verdicts import verdict
 from normfed_server.results.layout import Described, Difference, RunResults
 
@@ -36,6 +36,21 @@ def test_intervals_differences_and_shares() -> None:
     assert with_interval(0.5, (0.25, 0.75)) == "0.500 [0.250, 0.750]"
     assert (signed(0.25), signed(-0.25), signed(0.0001)) == ("$+$0.250", "$-$0.250", "0.000")
     assert percent(0.0213) == r"2.1\,\%"
+
+
+@pytest.mark.parametrize(
+    ("mean", "ends", "shown"),
+    [
+        (0.1, (0.05, 0.15), "$+$0.100 [0.050, 0.150]"),
+        (0.1, (None, None), "$+$0.100"),
+        (0.0, (0.0, 0.0), "the same"),
+        (0.0001, (-0.0004, 0.0004), r"0.000 (within $\pm$0.0005)"),
+    ],
+)
+def test_a_difference_that_tables_would_show_as_zero_to_zero_is_said_in_words(
+    mean: float, ends: tuple[float | None, float | None], shown: str
+) -> None:
+    assert difference(Difference(mean=mean, ci95=ends)) == shown
 
 
 def of(mean: float, low: float, high: float, n: int = 20) -> dict[str, Any]:

@@ -77,7 +77,8 @@ def test_a_run_has_every_table_and_figure_that_it_has_figures_for(written: Calla
     frames = {"models", "sites", "kinds", "gains", "league", "matrix", "calibration", "rounds", "cohorts"}
     assert {f"{name}.csv" for name in frames} <= names
     of_metric = {f"{by}-{metric}" for by in ("sites", "kinds") for metric in ("auroc", "auprc")} | {"matrix-auroc"}
-    rest = {"models", "worst-sites", "gains", "league", "calibration", "participation", "cohorts"}
+    of_metric |= {"league-auroc", "league-auprc"}
+    rest = {"models", "worst-sites", "gains", "costs", "calibration", "participation", "cohorts"}
     assert {f"{name}.tex" for name in of_metric | rest} == {name for name in names if name.endswith(".tex")}
     drawn = {"roc", "precision-recall", "sites", "gains-auroc", "gains-auprc", "matrix-auroc", "league", "loss"}
     drawn.add("calibration")
@@ -90,8 +91,8 @@ def test_a_run_has_every_table_and_figure_that_it_has_figures_for(written: Calla
     sites = pd.read_csv(run.folder / "tables" / "sites.csv")
     (found,) = sites.query("model == 'federated' and site == 'b_2 & c' and metric == 'auroc'")["mean"]
     assert found == 0.7
-    league = (run.folder / "tables" / "league.tex").read_text()
-    assert r"$+$0.100" in league
+    league = (run.folder / "tables" / "league-auroc.tex").read_text()
+    assert r"0.750 [0.000, 1.000] & 0.100 & $+$0.100 [0.050, 0.150] \\" in league
     participation = (run.folder / "tables" / "participation.tex").read_text()
     assert "{}a & 2 of 2 & -- & 100" in participation
     assert "{}b & 0 of 2 & late (2) & --" in participation
@@ -128,11 +129,16 @@ def test_a_run_without_figures_of_its_model_has_its_cohorts(written: Callable[..
 def test_a_figure_that_fails_is_said_and_the_tables_are_there(
     written: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(style, "save", lambda *_: 1 / 0)
+    run, save = written(whole()), style.save
+    monkeypatch.setattr(
+        style, "save", lambda figure, folder, name: 1 / 0 if name == "roc" else save(figure, folder, name)
+    )
     with caplog.at_level(logging.WARNING, writing.__name__):
-        run = written(whole())
+        write_paper(run)
     assert (run.folder / "tables" / "models.tex").exists()
-    assert "no figures: ZeroDivisionError" in caplog.text
+    assert not (run.folder / "figures" / "roc.svg").exists()  # nor as it was before
+    assert (run.folder / "figures" / "precision-recall.svg").exists()
+    assert "no figure roc: ZeroDivisionError" in caplog.text
     assert f"normfed report {run.folder}" in caplog.text
 
 
@@ -147,7 +153,7 @@ def test_what_an_earlier_version_of_the_run_left_is_removed_and_what_a_person_pu
     write_paper(run)
     assert all(path.exists() for path in own)
     left = {path.stem for name in ("tables", "figures") for path in (run.folder / name).iterdir()}
-    assert not {name for name in left if name.startswith(("matrix", "league"))}
+    assert not {name for name in left if name.startswith(("matrix", "league", "costs"))}
     assert {"sites", "sites-auroc", "gains", "roc"} <= left
 
 

@@ -17,6 +17,7 @@ from normfed_common.metrics.catalogue import BUILT_IN
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import LesionKind
 from normfed_server.report import page
+from normfed_server.report.ages import Ages
 from normfed_server.report.page import write_report
 from normfed_server.results import layout
 from normfed_server.runs import folder as runs
@@ -82,7 +83,7 @@ def test_what_thresholds_promise_and_keep_is_a_table_with_everything_that_must_b
         in text
     )
     assert '<th scope="row">all sites</th><td>7</td><td>2 %</td><td>7.1 % (5–7.1)</td>' in text
-    assert "Nothing measured: nobody was there." in text
+    assert text.count("Nothing measured of atlas: nobody was there.") == 1
     assert "No site had people enough in rim: the whole brain's threshold is used there." in text
     table = text[text.index("<h3>Further figures</h3>") :]
     assert ">false positives in normal people</a></th>" in table
@@ -104,6 +105,32 @@ def test_the_league_says_of_how_many_sites_some_gain(written: Callable[..., str]
     found = metrics()
     found["league"] = [row("ditto", 0.4, GAIN), row("federated", 0.3, GAIN)]
     assert "<td>2 / 1 of 3</td>" in written(found)
+
+
+def test_ages_that_hardly_overlap_are_a_warning_in_the_open(written: Callable[..., str]) -> None:
+    text = written(metrics(), page.Patients(ages=Ages((20.0, 25.0, 30.0), (60.0, 70.0, 80.0))))
+    (warning,) = re.findall(r'<div class="warning">(.*?)</div>', text)
+    assert "are older than those whom the model learnt from" in warning
+
+
+def test_a_model_with_the_same_figures_is_called_the_same_and_an_interval_of_few_patients_is_their_number(
+    written: Callable[..., str],
+) -> None:
+    found = metrics(pooled=difference(0.0, 0.0, 0.0), atlas=difference(0.0, -0.1, 0.1))
+    assert written(found).count('<td class="words">the same</td>') == 1
+    found["evaluation"]["federated"]["sites"]["a"]["auroc"]["n"] = 1
+    assert '0.900<br><span class="soft">1 patient</span>' in written(found)
+
+
+def test_what_conformal_p_values_cannot_say_stands_below_them(written: Callable[..., str]) -> None:
+    found = metrics()
+    p = {"mean": 1.0, "sd": 0.0, "n": 7, "ci95": [1.0, 1.0]}
+    found["evaluation"]["federated"] |= {"merged": {}, "calibration": calibration(0.02, a=6)}
+    assert "No conformal p can be below" not in written(found)
+    found["evaluation"]["federated"]["all"]["conformal_p"] = p
+    text = written(found)
+    assert "No conformal p can be below 0.143: with 6 people held out" in text
+    assert "Federated does not see these patients as unusual as a whole" in text
 
 
 def test_text_of_a_site_is_text_on_the_page(written: Callable[..., str]) -> None:

@@ -367,8 +367,11 @@ def test_false_positives_are_shares_of_voxels_at_each_site_and_over_all(assemble
 @pytest.mark.parametrize(
     ("above", "why"),
     [
-        ({}, "no site has normal people enough held out"),
-        ({"a": None}, "only a has normal people enough held out, so nobody else can judge its threshold"),
+        ({}, "no tested site has normal people enough held out"),
+        (
+            {"a": None},
+            "of the tested sites only a has normal people enough held out, so nobody else can judge its threshold",
+        ),
         ({"x": (1.0, 1.0), "y": (1.0, 1.0)}, "no site that has normal people enough held out gave figures"),
     ],
 )

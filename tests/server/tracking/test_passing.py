@@ -279,27 +279,21 @@ def test_following_ends_once_nobody_has_worked_on_a_run_for_a_while(study: Study
 
 
 @pytest.mark.parametrize("who", ["its process", "its server"])
-def test_whoever_is_at_work_is_waited_for_and_tables_come_before_the_end(
-    study: StudyConfig, tmp_path: Path, who: str
-) -> None:
+def test_whoever_is_at_work_is_waited_for(study: StudyConfig, tmp_path: Path, who: str) -> None:
     ledger, heard, waited = Ledger(tmp_path / LEDGER), Heard(), list[float]()
     run = runs.begin(study, tmp_path / "runs")
     ledger.add(run.folder.name)
-    with contextlib.ExitStack() as working:
-        working.enter_context(at_work(run.folder) if who == "its process" else only_one(tmp_path / "log", "a server"))
+    with at_work(run.folder) if who == "its process" else only_one(tmp_path / "log", "a server"):
 
         def wait(seconds: float) -> None:
             waited.append(seconds)
             if sum(waited) == 2 * passing.GONE_S:
                 layout.write(run.folder, run_results(ROUNDS, **metrics()))
                 (run.folder / "report.html").touch()
-            if sum(waited) == 2 * passing.GONE_S + 5:
-                working.close()  # tables and figures are written
 
         passing.follow(run, heard, patients=False, wait=wait)
     assert heard.ended == ["parameters", "finals", "artefacts"]
-    written_s = 5 if who == "its process" else 0  # a server writes them before the report
-    assert sum(waited) == 2 * passing.GONE_S + written_s
+    assert sum(waited) == 2 * passing.GONE_S
 
 
 def test_what_cannot_be_exported_is_one_sentence(run: Run, study: StudyConfig, tmp_path: Path) -> None:

@@ -101,3 +101,13 @@ def test_where_nothing_is_drawn_the_table_says_so_and_else_trainings_have_an_int
     several = text(evaluation=models | {"vae": model | {"trainings": trained}}, nothing_drawn=["federated"])
     assert "tr. .100–.900" in several
     assert "over trainings" in several
+
+
+def test_a_difference_that_no_patient_has_is_called_the_same() -> None:
+    alike, apart = (unseen(difference(mean, mean, mean), difference(0.1, 0.0, 0.2)) for mean in (0.0, 0.1))
+    same, other = (shown(unseen_table(Unseen.model_validate_json(json.dumps(found)))) for found in (alike, apart))
+    assert same.count("the same") == 2  # over all, at a site
+    assert "the same" not in other
+    gain = {"mean": 0.0, "ci95": [0.0, 0.0], "n": 9, "sites": {}, "gain": [], "lose": []}
+    line = {**row("ditto", 0.75, None), "gain_over_local": {"auroc": gain, "auprc": gain}}
+    assert "the same" in shown(league_table(run_results(league=[line])))

@@ -56,7 +56,7 @@ def test_a_folder_as_it_came_is_recognised_by_one_dataset_and_becomes_its_sites(
 @pytest.mark.parametrize("name", downloaded())
 def test_every_dataset_says_what_it_is_and_fails_on_another_folder_in_one_sentence(name: str, tmp_path: Path) -> None:
     kind = downloaded()[name]
-    for said in (kind.title, kind.licence, kind.citation, kind.access, kind.layout, *kind.modalities):
+    for said in (kind.title, kind.licence, kind.citation(), kind.access, kind.layout, *kind.modalities):
         assert said.strip()
     downloads.touch(tmp_path, ["holiday/beach.jpg", "notes.txt"])
     assert not kind.recognises(tmp_path)

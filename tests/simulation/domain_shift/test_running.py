@@ -21,7 +21,7 @@ from normfed_simulation.domain_shift.figures import Figures
 from normfed_simulation.domain_shift.harmonizations import USUAL, changes, planned
 from normfed_simulation.domain_shift.layout import Scanners
 from normfed_simulation.domain_shift.running import Means, run_all, shared_out
-from normfed_simulation.screen import JsonLines
+from normfed_simulation.watcher import Silent
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_runs_beside_each_other_are_told_all_that_one_here_is_and_say_why_they_f
     monkeypatch.setattr(running, "run_one", one)
     monkeypatch.setattr(running.experiment, "prepared", lambda *of: prepared.append(of[1]))
     means = Means(tmp_path / "data", "local", "cpu", 3, 2)
-    failed = run_all(opened, means, lambda _: nullcontext(JsonLines(quiet=True)))
+    failed = run_all(opened, means, lambda _: nullcontext(Silent()))
     assert failed == {"nyul": "b has 2 people"}
     assert prepared == [tmp_path / "data"]
     assert asked == [(opened.path, name, tmp_path / "data", "cpu", 3) for name in ("none", "z-score", "nyul")]

@@ -76,7 +76,7 @@ def test_a_simulated_run_has_tables_and_figures_of_its_patients(run: Run) -> Non
 def test_a_summary_names_the_folders_for_a_paper_where_there_are_some(run: Run) -> None:
     def shown() -> str:
         console = Console(file=io.StringIO(), width=200)
-        simulating._print_summary(console, run.folder, run.folder / "report.html", False)
+        simulating._print_summary(console, run, run.folder / "report.html", False)
         assert isinstance(console.file, io.StringIO)
         return console.file.getvalue()
 

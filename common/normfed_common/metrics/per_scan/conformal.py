@@ -9,8 +9,8 @@ from normfed_common.metrics.subjects import conformal_p
 
 
 def _p_value(scan: ScoredScan) -> float:
-    if scan.calibration is None or math.isnan(scan.told_score):
-        return float("nan")
+    if scan.calibration is None or not scan.calibration.counts.any() or math.isnan(scan.told_score):
+        return float("nan")  # beside nobody everybody would have a p of 1
     return conformal_p(scan.told_score, scan.calibration.edges, scan.calibration.counts)
 
 
@@ -23,7 +23,7 @@ METRICS = (
         place=140,
         cited=("vovk2005",),
         shown=frozenset(),
-        about="share of all sites' held-out normal people whose scores are at least the person's: small where "
-        "a person is unlike them",
+        about="share of all sites' held-out normal people whose scores are at least the person's, who counts as one "
+        "of them: small where a person is unlike them, and never below 1 / (n + 1)",
     ),
 )

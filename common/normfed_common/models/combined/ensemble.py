@@ -107,7 +107,6 @@ class Ensemble(Composite):
     """
 
     Config: ClassVar[type[Frozen]] = EnsembleConfig
-    source: ClassVar[str] = "Fisher 1932, Statistical methods for research workers, 21.1; Good 1955, JRSS B 17:264"
     cited: ClassVar[tuple[str, ...]] = ("fisher1932", "good1955")
 
     def __init__(self, config: EnsembleConfig, setting: Setting) -> None:

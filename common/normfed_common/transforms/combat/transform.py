@@ -16,6 +16,9 @@ A site that trains alone with one scanner has nothing to harmonize, and its scan
 
 Nobody's part is bounded for differential privacy. What a scanner's effect is depends on all of its people, and so does
 every scan that it corrects; and noise at every place that hides one of ten people is as large as what scanners do.
+
+ComBat: Johnson et al. 2007 (Biostatistics 8:118); by sums: Chen et al. 2022 (NeuroImage 248:118822); CovBat: Chen et
+al. 2022 (doi 10.1002/hbm.25688); longitudinal: Beer et al. 2020 (NeuroImage 220:117129).
 """
 
 from __future__ import annotations
@@ -61,10 +64,6 @@ class CombatTransform(EachModality):
 
     Config: ClassVar[type[Frozen]] = CombatConfig
     config: CombatConfig
-    source: ClassVar[str] = (
-        "ComBat: Johnson 2007, Biostatistics 8:118; by sums: Chen 2022, NeuroImage 248:118822; CovBat: Chen 2022, Hum "
-        "Brain Mapp, doi 10.1002/hbm.25688; longitudinal: Beer 2020, NeuroImage 220:117129"
-    )
     cited: ClassVar[tuple[str, ...]] = ("johnson2007", "chen2022distributed", "chen2022covariance", "beer2020")
     keeps_to_site = True
 

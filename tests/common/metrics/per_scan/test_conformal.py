@@ -29,3 +29,4 @@ def test_it_is_the_share_of_people_who_score_as_high_with_the_person_among_them(
 def test_it_is_not_defined_for_a_score_that_is_not_told_or_without_anybody_to_compare_with() -> None:
     assert math.isnan(p_value(math.nan))
     assert math.isnan(p_value(1.5, None))
+    assert math.isnan(p_value(1.5, NormalPeople(CALIBRATION.edges, np.zeros(3, int))))

@@ -11,7 +11,7 @@ import pytest
 from commands import normfed
 from rich.console import Console
 
-from normfed_client import cli
+from normfed_client import inspection
 from normfed_client.imaging import problem_list
 from normfed_client.imaging.bids import Problem
 from normfed_client.imaging.problem_list import print_problems
@@ -28,7 +28,7 @@ ROWS = [
 def test_no_word_of_the_table_of_sites_is_cut_or_broken_by_us(width: int) -> None:
     shown = io.StringIO()
     console = Console(file=shown, width=width, force_terminal=True, color_system=None)
-    print_table(console, cli.COLUMNS, ROWS, cli.NUMBERS)
+    print_table(console, inspection.COLUMNS, ROWS, inspection.NUMBERS)
     text = shown.getvalue()
     for word in re.findall(r"[\w–-]+", " ".join(word for row in ROWS for word in row)):
         assert word in text
@@ -44,7 +44,7 @@ def test_on_a_narrow_terminal_lines_end_between_words_and_only_a_longer_name_is_
     shown = io.StringIO()
     rows = [[name, *ROWS[0][1:]], *ROWS]
     console = Console(file=shown, width=width, force_terminal=True, color_system=None)
-    print_table(console, cli.COLUMNS, rows, cli.NUMBERS)
+    print_table(console, inspection.COLUMNS, rows, inspection.NUMBERS)
     lines = shown.getvalue().splitlines()
     assert [line for line in lines if not line.startswith("  ")] == [name, *SITES]
     assert max(len(line) for line in lines if line != name) <= width
