@@ -67,7 +67,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "strategies",
             "strategies ditto",
         ),
-        *(f"{name} misspelt.yaml" for name in ("simulate", "compare", "statistics")),
+        *(
+            f"{name} misspelt.yaml"
+            for name in ("simulate", "compare", "statistics", "study domain-shift", "init --like")
+        ),
         *(f"{name} data --study misspelt.yaml" for name in ("inspect", "preprocess")),
         *("simulate broken.yaml", "simulate demo --set federation.round=3", "simulate nowhere.yaml"),
         *(f"server {name} --home server" for name in ("status", "runs", "renew")),

@@ -33,6 +33,11 @@ def init(
 ) -> None:
     """Write a study file in which every key is explained, with its default and what it may be."""
     from normfed_common.foundation.files import write_json
+    from normfed_common.studies import load_study
+
+    if like is not None:
+        load_study(like)  # before what computes is loaded, which takes seconds
+
     from normfed_simulation.guidance import beginning
     from normfed_simulation.guidance.schema import FILE, study_schema
 

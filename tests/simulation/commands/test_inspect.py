@@ -10,6 +10,7 @@ import cohorts
 import pytest
 from commands import normfed
 
+import normfed as normfed_in_python
 from normfed_client.imaging.bids import read_dataset
 from normfed_common.studies import load_study
 from normfed_simulation.taking_part import roles_of
@@ -72,6 +73,19 @@ def test_everybody_has_the_role_that_the_run_gives_them(data: Path, tmp_path: Pa
         assert {person["name"] for person in people if role in person["roles"]} == of_run
     assert {person["name"] for person in people} == {v.participant.subject for v in read_dataset(data).visits}
     assert all(bool(person["roles"]) != bool(person["left_out"]) for person in people)
+
+
+def test_python_has_the_same_in_a_frame(data: Path, tmp_path: Path) -> None:
+    path = study(tmp_path)
+    frame = normfed_in_python.inspect(data, study=path)
+    told_by_command = {
+        person["name"]: (", ".join(person["roles"]) or None, person["left_out"])
+        for person in told(data, "--study", path)["people"]
+    }
+    without_nan = frame[["subject", "roles", "left_out"]].astype(object).where(frame.notna(), None)
+    assert {subject: (roles, why) for subject, roles, why in without_nan.itertuples(index=False)} == told_by_command
+    assert "cannot begin" not in frame.attrs["why_not"]
+    assert "roles" not in normfed_in_python.inspect(data).columns
 
 
 def test_a_terminal_has_a_table_that_folds_and_says_what_is_too_few(
