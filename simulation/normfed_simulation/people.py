@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import pandas
 
     from normfed_client.imaging.bids import Visit
+
+COLUMNS = ["site", "subject", "session", "kind", "age", "sex", "scanner", "model", "title", "metric", "value"]
 
 
 def rows(run: Run, arm: str) -> list[dict[str, Any]]:
@@ -63,38 +66,35 @@ def patients(run: Run) -> pandas.DataFrame:
     Raises
     ------
     RunError
-        If the run is not finished, or holds no figures of single patients, as that of a server.
+        If the run, which is finished, holds no figures of single patients, as that of a server.
     """
     import pandas
 
-    if not run.finished:
-        raise RunError(f"{run.folder}: not finished. Go on with: normfed simulate --resume {run.folder}")
     if not run.sites_file.exists():
         raise RunError(
             f"{run.folder}: holds no figures of single patients, which never leave a hospital. A simulation has them."
         )
-    results, people = layout.read(run.folder), visits_of(run)
-    found = []
-    for model in models_of(run):
-        for row in rows(run, model):
-            visit = people.get((row["site"], row["name"]))
-            subject, _, session = row["name"].partition("_ses-")
-            said = {
-                "site": row["site"],
-                "subject": subject,
-                "session": session or None,
-                "kind": row["kind"],
-                "age": visit.participant.age if visit else None,
-                "sex": visit.participant.sex if visit else None,
-                "scanner": visit.participant.scanner if visit else None,
-                "model": model,
-                "title": results.title(model),
-            }
-            metrics = (name for name in results.metrics if name in row)
-            found += [{**said, "metric": metric, "value": number_of(row[metric])} for metric in metrics]
-    columns = ["site", "subject", "session", "kind", "age", "sex", "scanner", "model", "title", "metric", "value"]
-    frame = pandas.DataFrame(found, columns=columns)
-    return frame.astype({"age": float, "value": float})
+    results, visits = layout.read(run.folder), visits_of(run)
+    found = [
+        {
+            **_person(row, visits.get((row["site"], row["name"]))),
+            "model": model,
+            "title": results.title(model),
+            "metric": metric,
+            "value": number_of(row[metric]),
+        }
+        for model in models_of(run)
+        for row in rows(run, model)
+        for metric in results.metrics
+        if metric in row
+    ]
+    return pandas.DataFrame(found, columns=COLUMNS).astype({"age": float, "value": float})
+
+
+def _person(row: Mapping[str, Any], visit: Visit | None) -> dict[str, Any]:
+    subject, _, session = row["name"].partition("_ses-")
+    told = {what: getattr(visit.participant, what) if visit else None for what in ("age", "sex", "scanner")}
+    return {"site": row["site"], "subject": subject, "session": session or None, "kind": row["kind"], **told}
 
 
 def visits_of(run: Run) -> dict[tuple[str, str], Visit]:

@@ -39,7 +39,7 @@ class Run:
         return [{"site": path.parts[-3], **row} for path in files for row in json.loads(path.read_text())]
 
 
-MACHINES = {"location": {"minimum_subjects": 3, "spacing_mm": 8}}
+MACHINES = {"location": {"minimum_subjects": 3, "spacing_mm": 16}}
 
 
 @pytest.fixture(scope="module", params=["location", "patient"])
