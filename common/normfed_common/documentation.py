@@ -18,7 +18,7 @@ from normfed_common.wording.spelling import meant, nearest, sentences
 
 README = "readme"
 ROOT = Path(__file__).parents[2]  # of a source tree
-NOT_HERE = "This installation has none: they are in the source tree, under deploy/guides."
+NOT_HERE = "This installation has no pages: they are in the source tree, under deploy/guides."
 
 WORDS = "A key, a code:  normfed docs federation.quorum, normfed docs OUT_OF_SPACE, normfed docs dice"
 

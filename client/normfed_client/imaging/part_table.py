@@ -22,8 +22,8 @@ def print_roles(console: Console, sites: Iterable[str], title: str, cast: Cast) 
     console.print(f"[italic]People in {plain(title)}[/]", highlight=False, soft_wrap=True)
     print_table(console, COLUMNS, rows, COLUMNS[1:4])
     said = [
-        "Drawn by the study's seed, as a simulation does; a hospital draws by a secret of its own. Nothing is trained on "
-        "whoever is held out: they set thresholds and p-values."
+        "Drawn by the study's seed, as a simulation does; a hospital draws by a secret of its own. Nothing is trained "
+        "on whoever is held out: they set thresholds and p-values."
     ]
     if any(FEW in cell for row in rows for cell in row):
         said.append(f"Too few: less than federation.minimum_cohort, {cast.minimum}; the site has no part in it.")
