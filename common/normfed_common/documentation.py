@@ -20,6 +20,7 @@ README = "readme"
 ROOT = Path(__file__).parents[2]  # of a source tree
 NOT_HERE = "This installation has no pages: they are in the source tree, under deploy/guides."
 
+MOST_PAGES = 4  # that an error names
 WORDS = "A key, a code:  normfed docs federation.quorum, normfed docs OUT_OF_SPACE, normfed docs dice"
 
 
@@ -36,8 +37,11 @@ def docs(
 ) -> None:
     """Say what a key, a code or a metric means; or where the documentation is: as a site once built, else Markdown."""
     found = pages()
-    if name is not None and not opened and _told(name, as_json, found):
-        return
+    if name is not None:
+        page = _of_last_part(name, found)
+        if not opened and _told(name, as_json, page, found):
+            return
+        name = page
     if name is not None and name not in found:
         guess = meant(name, found)
         raise UserError(sentences(f"No page is called {name}.", guess, "Pages: normfed docs." if found else NOT_HERE))
@@ -59,19 +63,33 @@ def docs(
         _list(found)
 
 
-def _told(name: str, as_json: bool, found: Mapping[str, Path]) -> bool:
+def _told(name: str, as_json: bool, page: str, found: Mapping[str, Path]) -> bool:
     """Whether the name is one of the reference, and was explained; a page of the same name is named below."""
     from normfed_common.reference import like, sections, tell
 
     if tell(name, as_json):
-        if name in found and not as_json:
-            typer.echo(f"A page:  {built(name) or found[name]}")
+        if page in found and not as_json:
+            typer.echo(f"A page:  {built(page) or found[page]}")
         return True
-    if name not in found:
+    if page not in found:
         near = list(dict.fromkeys(filter(None, [nearest(name, found), *like(name)])))
         guess = f"Did you mean {' or '.join(near)}?" if near else f"Sections of a study: {', '.join(sections())}."
-        raise UserError(f"Neither a page nor anything of the reference is called {name}. {guess} Pages: normfed docs.")
+        said = _saying(name, found)
+        where = f"Pages that say it: {', '.join(said)}." if said else "Pages: normfed docs."
+        raise UserError(f"Neither a page nor anything of the reference is called {name}. {guess} {where}")
     return False
+
+
+def _of_last_part(name: str, found: Mapping[str, Path]) -> str:
+    """The page that is called so in its folder, where there is one; else the name."""
+    ends = [page for page in found if page.endswith(f"/{name}")]
+    return ends[0] if name not in found and len(ends) == 1 else name
+
+
+def _saying(word: str, found: Mapping[str, Path]) -> list[str]:
+    """A few pages that say a word, those first that say it most often."""
+    times = {page: path.read_text(encoding="utf-8").lower().count(word.lower()) for page, path in found.items()}
+    return sorted(filter(times.__getitem__, times), key=lambda page: -times[page])[:MOST_PAGES]
 
 
 def _open(name: str) -> None:

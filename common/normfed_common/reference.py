@@ -26,7 +26,7 @@ from normfed_common.wording.machine import say
 from normfed_common.wording.parameters import show, show_title
 from normfed_common.wording.spelling import nearest
 
-LISTS: Mapping[str, tuple[Iterable[str], Callable[[str, bool], None]]] = {
+LISTS: Mapping[str, tuple[Iterable[str], Callable[[str | None, bool], None]]] = {
     "models": (MODELS, models),
     "strategies": (ALGORITHMS, strategies),
     "transforms": (TRANSFORMS, transforms),
@@ -45,17 +45,24 @@ ENTRIES = {  # keys that name one of a list, by the command that shows it
 
 
 def tell(name: str, as_json: bool) -> bool:
-    """Print what a name means, as a person or a program reads it; False where it is none of the reference."""
+    """Print what a name means, as a person or a program reads it; False where it is none of the reference.
+
+    The last word of a key is enough where no other key ends so and nothing else has that name.
+    """
     keys, code = _keys(name), _code(name)
+    listing = next((listing for names, listing in LISTS.values() if name in names), None)
     if keys:
-        _tell_keys(name, keys, as_json)
+        _tell_keys(keys, as_json)
     elif code is not None:
         _tell_code(code, as_json)
+    elif listing is not None:
+        listing(name, as_json)
+    elif name in LISTS:
+        LISTS[name][1](None, as_json)
+    elif len(ends := [key.path for key in study_keys() if key.path.endswith(f".{name}")]) == 1:
+        _tell_keys(_keys(ends[0]), as_json)
     else:
-        found = next((listing for names, listing in LISTS.values() if name in names), None)
-        if found is None:
-            return False
-        found(name, as_json)
+        return False
     return True
 
 
@@ -82,7 +89,7 @@ def _code(name: str) -> SiteCode | None:
     return next((code for code in SiteCode if name.upper() in (str(int(code)), code.name)), None)
 
 
-def _tell_keys(name: str, keys: list[Key], as_json: bool) -> None:
+def _tell_keys(keys: list[Key], as_json: bool) -> None:
     if as_json:
         say("keys", [{"name": key.path, **asdict(key)} for key in keys])
         return

@@ -58,11 +58,23 @@ def test_a_page_of_the_same_name_is_named_below() -> None:
 
 @pytest.mark.parametrize(
     ("typed", "near"),
-    [("fedration.quorum", "federation.quorum"), ("rounds", "federation.rounds"), ("OUT_OF_SPCE", "OUT_OF_SPACE")],
+    [("fedration.quorum", "federation.quorum"), ("ronds", "federation.rounds"), ("OUT_OF_SPCE", "OUT_OF_SPACE")],
 )
 def test_a_misspelt_name_is_refused_with_the_one_that_was_meant(typed: str, near: str) -> None:
     with pytest.raises(UserError, match=rf"Did you mean {near}"):
         normfed("docs", typed)
+
+
+def test_the_last_word_of_a_key_is_enough_where_no_other_ends_so() -> None:
+    assert words("quorum") == words("federation.quorum")
+    with pytest.raises(UserError, match="sites"):  # of splits, of synthetic hospitals
+        normfed("docs", "sites")
+
+
+def test_a_list_is_shown_whole() -> None:
+    shown, _, page = normfed("docs", "metrics").output.rpartition("A page:  ")
+    assert shown == normfed("metrics").output
+    assert page.endswith("reference/metrics.md\n")
 
 
 def test_what_is_like_nothing_is_told_the_sections() -> None:
