@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -24,6 +25,7 @@ from normfed_server.results.layout import (
 from normfed_server.results.league import SHOWN
 from normfed_server.results.models import UNSEEN
 
+BARE_ZERO = re.compile(r"\b0\.")  # the one before the point, and not that of 10.5
 NARROWLY = f"±{SHOWN:g}".replace("0.", ".")  # an interval that is zero at both ends in the digits of tables
 NARROW: dict[str, Any] = {
     "title_justify": "left",
@@ -125,7 +127,7 @@ def _short(value: float | None, sign: str = "") -> str:
     """Three decimals without the zero before them; a zero has no sign."""
     if value is None:
         return "–"
-    text = f"{value:{sign}.3f}".replace("0.", ".", 1)
+    text = BARE_ZERO.sub(".", f"{value:{sign}.3f}")
     return text if float(text) else text.lstrip("+-")
 
 
