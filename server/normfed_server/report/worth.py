@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from normfed_common.algorithms.arms import OWN
 from normfed_server.report.lesions import FEWEST_PATIENTS
-from normfed_server.report.verdicts import OURS, TITLES, Verdict, difference_of, figure_of, unseen_verdict, verdict
+from normfed_server.report.verdicts import (
+    OURS,
+    TITLES,
+    Verdict,
+    borrowing,
+    difference_of,
+    figure_of,
+    unseen_verdict,
+    verdict,
+)
 from normfed_server.report.words import signed
 from normfed_server.results.layout import PRECISION, RunResults
 
@@ -18,7 +27,7 @@ def worth(results: RunResults) -> list[str]:
     difference, figure = difference_of(results, OWN, PRECISION), figure_of(results, OURS, PRECISION)
     if difference is None or figure is None or figure.n < FEWEST_PATIENTS or len(results.trained) == 1:
         return []
-    all_train = not _without_own(results)
+    all_train = not borrowing(results)
     who, alone = ("Hospitals that train", "their own models") if all_train else ("Hospitals", NO_MODEL_OF_THEIR_OWN)
     found, unseen, gap = verdict(results, OWN, PRECISION), _at_unseen_hospitals(results), signed(difference.mean)
     if found == "better":
@@ -41,9 +50,3 @@ def _at_unseen_hospitals(results: RunResults) -> Verdict | None:
     if found is None or found.n < FEWEST_PATIENTS:
         return None
     return unseen_verdict(results, PRECISION, found.over_borrowed, found.n)
-
-
-def _without_own(results: RunResults) -> set[str]:
-    """Sites that are tested and train nothing, where the figures of `OWN` are those of the others' models."""
-    tested = results.evaluation[OWN].sites.keys()
-    return tested - set(results.trained) if results.trained else set()

@@ -34,8 +34,8 @@ def inspect(data: Place, *, study: Study | None = None) -> pandas.DataFrame:
     - ``site``, ``subject``, ``session``, ``group``, ``age`` in years, ``sex``, ``scanner``: missing where not told;
     - ``modalities`` and ``lesions`` (kinds of masks): names with commas; ``brain_mask``: whether there is one.
 
-    With a study also ``roles`` (`train`, `held_out`, `test`) and ``left_out``, why somebody has none, both missing where
-    the study names a site or a person that is not there; and ``attrs["why_not"]`` is why the study cannot begin with
+    With a study also ``roles`` (`train`, `held_out`, `test`) and ``left_out``, why somebody has none; both are missing
+    where the study names a site or a person that is not there. ``attrs["why_not"]`` is why the study cannot begin with
     these people, empty where it can.
 
     What cannot be used, and why, is in ``attrs["problems"]``: pairs of what and why.
