@@ -22,8 +22,21 @@ if TYPE_CHECKING:
     import pandas
 
     from normfed_client.imaging.bids import Visit
+    from normfed_server.results.frames import Columns
 
-COLUMNS = ["site", "subject", "session", "kind", "age", "sex", "scanner", "model", "title", "metric", "value"]
+PATIENTS: Columns = {
+    "site": (str, "where the patient was tested"),
+    "subject": (str, "name in the dataset"),
+    "session": (str, "missing where the dataset has none"),
+    "kind": (str, "of the lesion"),
+    "age": (float, "in years; as sex and scanner missing where the dataset does not tell, or is no longer there"),
+    "sex": (str, "F or M"),
+    "scanner": (str, "name in the dataset"),
+    "model": (str, "as metrics.json calls it; local is each site's own"),
+    "title": (str, "what people read"),
+    "metric": (str, "as metrics.json calls it"),
+    "value": (float, "missing where it is not defined for this patient"),
+}
 
 
 def rows(run: Run, arm: str) -> list[dict[str, Any]]:
@@ -52,16 +65,7 @@ def models_of(run: Run) -> list[str]:
 
 
 def patients(run: Run) -> pandas.DataFrame:
-    """A row for every patient's visit, model and metric.
-
-    Returns
-    -------
-    With the columns
-
-    - ``site``, ``subject``, ``session`` (missing where the dataset has none), ``kind`` (of the lesion);
-    - ``age`` in years, ``sex`` (F or M), ``scanner``: missing where the dataset does not tell, or is no longer there;
-    - ``model`` (``local`` is each site's own), ``title`` of it for people, ``metric``, ``value`` (missing where it is
-      not defined for this patient).
+    """A row for every patient's visit, model and metric, the columns of `PATIENTS`.
 
     Raises
     ------
@@ -88,7 +92,7 @@ def patients(run: Run) -> pandas.DataFrame:
         for metric in results.metrics
         if metric in row
     ]
-    return pandas.DataFrame(found, columns=COLUMNS).astype({"age": float, "value": float})
+    return pandas.DataFrame(found, columns=list(PATIENTS)).astype({"age": float, "value": float})
 
 
 def _person(row: Mapping[str, Any], visit: Visit | None) -> dict[str, Any]:

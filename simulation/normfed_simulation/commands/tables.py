@@ -8,6 +8,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from normfed_server.paper.choice import told
 from normfed_server.report.verdicts import OURS, SAME, same, unnoticed
 from normfed_server.report.words import trainings_spread
 from normfed_server.results.chance import chance
@@ -134,7 +135,7 @@ def _short(value: float | None, sign: str = "") -> str:
 def _cell(figure: Figure | None, trained: Trainings | None = None) -> str:
     if figure is None or figure.mean is None:
         return "–"
-    text = _short(figure.mean) + _interval("", figure.ci95)
+    text = _short(figure.mean) + _interval("", told(figure.ci95, figure.n))
     return text if trained is None else text + _interval("tr. ", trained.ci95)
 
 
