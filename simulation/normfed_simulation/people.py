@@ -50,13 +50,25 @@ def rows(run: Run, arm: str) -> list[dict[str, Any]]:
 
 
 def significance(run: Run, models: list[str], metric: str) -> dict[str, float]:
-    """Wilcoxon-Holm p-values of every other model against the federated one, paired by patient."""
-    reference = {(row["site"], row["name"]): row.get(metric) for row in rows(run, FEDERATED)}
+    """Wilcoxon-Holm p-values of every other model against the federated one, paired by patient.
+
+    Visits of one patient are not independent: their mean counts.
+    """
+    reference = _by_patient(rows(run, FEDERATED), metric)
     others = {}
     for model in models:
-        values = {(row["site"], row["name"]): row.get(metric) for row in rows(run, model)}
-        others[model] = np.array([number_of(values.get(key)) for key in reference])
-    return wilcoxon_holm(np.array([number_of(value) for value in reference.values()]), others)
+        values = _by_patient(rows(run, model), metric)
+        others[model] = np.array([values.get(patient, np.nan) for patient in reference])
+    return wilcoxon_holm(np.array([*reference.values()]), others)
+
+
+def _by_patient(found: list[dict[str, Any]], metric: str) -> dict[tuple[str, str], float]:
+    """Site and subject to the mean over the visits for which a metric is defined; NaN where it is for none."""
+    values: dict[tuple[str, str], list[float]] = {}
+    for row in found:
+        of = values.setdefault((row["site"], row["name"].partition("_ses-")[0]), [])
+        of += [row[metric]] if row.get(metric) is not None else []
+    return {patient: float(np.mean(of)) if of else float("nan") for patient, of in values.items()}
 
 
 def models_of(run: Run) -> list[str]:
