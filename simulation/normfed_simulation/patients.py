@@ -15,11 +15,11 @@ from normfed_common.foundation.files import write_json
 from normfed_server.report.ages import Ages
 from normfed_server.report.page import Patients, write_report
 from normfed_server.results import layout
-from normfed_server.results.layout import RunResults
+from normfed_server.results.layout import PRECISION, RunResults
 from normfed_server.runs.folder import Run
 from normfed_simulation.patient_table import chance_by_kind, patient_rows, touched
 from normfed_simulation.people import models_of, significance
-from normfed_simulation.pictured import RANKED_BY, cases
+from normfed_simulation.pictured import cases
 from normfed_simulation.run_folder import CONDITIONS
 
 LEFT_OUT = "left_out.json"  # who takes no part, and why
@@ -53,7 +53,7 @@ def report(run: Run) -> Path:
         people=people,
         touched=touched(people),
         chance_by_kind=chance_by_kind(people),
-        significance=significance(run, others, RANKED_BY),
+        significance=significance(run, others, PRECISION),
         left_out=json.loads(left_out.read_text()) if left_out.exists() else (),
         attacks=json.loads(conditions.read_text())["attacks"] if conditions.exists() else {},
         device=", ".join(sorted({str(site.device) for site in sites.values()})),

@@ -59,15 +59,24 @@ def roles_of(study: StudyConfig, dataset: Dataset, lots: Lots | None = None) -> 
 
 
 def foreseen(study: StudyConfig, dataset: Dataset) -> Cast:
-    """What a study would do with everybody of a dataset, as its run does, and why it cannot begin with them."""
-    roles, why = dict[str, Roles](), ""
+    """What a study would do with everybody of a dataset, as its run does, and why it cannot begin with them.
+
+    Nobody's part is known where the study names sites or people that the dataset does not have.
+    """
+    minimum, sites = study.federation.minimum_cohort, dataset.sites()
     try:
         roles, _ = roles_of(study, dataset)
+    except StudyError as error:
+        return Cast((), minimum, str(error))
+    except DatasetError as error:  # nobody has a role, each for a reason
+        return Cast(parts(sites, {}, study.data), minimum, str(error))
+    why = ""
+    try:
         check_groups(study, dataset)
         check_plan(study, roles)
     except (DatasetError, StudyError) as error:
         why = str(error)
-    return Cast(parts(dataset.sites(), roles, study.data), study.federation.minimum_cohort, why)
+    return Cast(parts(sites, roles, study.data), minimum, why)
 
 
 def _without_a_role(root: Path, study: StudyConfig, visits: list[Visit]) -> str:

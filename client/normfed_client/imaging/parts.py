@@ -40,6 +40,8 @@ class Cast:
 
     Parameters
     ----------
+    parts
+        Nobody's where the study names what the dataset does not have.
     minimum
         Of people, with fewer of whom a site has no part in training, or in testing.
     why_not

@@ -34,8 +34,9 @@ def inspect(data: Place, *, study: Study | None = None) -> pandas.DataFrame:
     - ``site``, ``subject``, ``session``, ``group``, ``age`` in years, ``sex``, ``scanner``: missing where not told;
     - ``modalities`` and ``lesions`` (kinds of masks): names with commas; ``brain_mask``: whether there is one.
 
-    With a study also ``roles`` (`train`, `held_out`, `test`) and ``left_out``, why somebody has none; and
-    ``attrs["why_not"]`` is why the study cannot begin with these people, empty where it can.
+    With a study also ``roles`` (`train`, `held_out`, `test`) and ``left_out``, why somebody has none; both are missing
+    where the study names a site or a person that is not there. ``attrs["why_not"]`` is why the study cannot begin with
+    these people, empty where it can.
 
     What cannot be used, and why, is in ``attrs["problems"]``: pairs of what and why.
 
@@ -70,9 +71,10 @@ def inspect(data: Place, *, study: Study | None = None) -> pandas.DataFrame:
     ).astype({"age": float})
     if resolved is not None:
         cast = foreseen(resolved, dataset)
-        parts = {part.subject: part for part in cast.parts}
-        frame["roles"] = [", ".join(parts[subject].roles) or None for subject in frame["subject"]]
-        frame["left_out"] = [parts[subject].why or None for subject in frame["subject"]]
+        roles = {part.subject: ", ".join(part.roles) or None for part in cast.parts}
+        reasons = {part.subject: part.why or None for part in cast.parts}
+        frame["roles"] = [roles.get(subject) for subject in frame["subject"]]
+        frame["left_out"] = [reasons.get(subject) for subject in frame["subject"]]
         frame.attrs["why_not"] = cast.why_not
     frame.attrs["problems"] = [(problem.what, problem.why) for problem in dataset.problems]
     return frame

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from normfed_server.paper.choice import told
 from normfed_server.report.verdicts import OURS, SAME, same, unnoticed
 from normfed_server.report.words import trainings_spread
 from normfed_server.results.chance import chance
@@ -24,6 +26,7 @@ from normfed_server.results.layout import (
 from normfed_server.results.league import SHOWN
 from normfed_server.results.models import UNSEEN
 
+BARE_ZERO = re.compile(r"\b0\.")  # the one before the point, and not that of 10.5
 NARROWLY = f"±{SHOWN:g}".replace("0.", ".")  # an interval that is zero at both ends in the digits of tables
 NARROW: dict[str, Any] = {
     "title_justify": "left",
@@ -125,14 +128,14 @@ def _short(value: float | None, sign: str = "") -> str:
     """Three decimals without the zero before them; a zero has no sign."""
     if value is None:
         return "–"
-    text = f"{value:{sign}.3f}".replace("0.", ".", 1)
+    text = BARE_ZERO.sub(".", f"{value:{sign}.3f}")
     return text if float(text) else text.lstrip("+-")
 
 
 def _cell(figure: Figure | None, trained: Trainings | None = None) -> str:
     if figure is None or figure.mean is None:
         return "–"
-    text = _short(figure.mean) + _interval("", figure.ci95)
+    text = _short(figure.mean) + _interval("", told(figure.ci95, figure.n))
     return text if trained is None else text + _interval("tr. ", trained.ci95)
 
 

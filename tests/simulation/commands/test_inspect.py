@@ -105,6 +105,18 @@ def test_a_terminal_has_a_table_that_folds_and_says_what_is_too_few(
     assert "train 6; held out 2; test 3; left out 1: excluded: moved, 1: no FLAIR" in " ".join(narrow.split())
 
 
+def test_of_a_study_that_names_a_site_which_is_not_there_nobody_is_said_to_be_left_out(
+    data: Path, tmp_path: Path
+) -> None:
+    path = study(tmp_path, STUDY.replace("d: ", "nowhere: "))
+    found = told(data, "--study", path)
+    assert (found["people"], [item["roles"]["left_out"] for item in found["items"]]) == ([], [{}, {}, {}, {}])
+    assert "no site is called nowhere" in found["remarks"][0]
+    frame = normfed_in_python.inspect(data, study=path)
+    assert frame[["roles", "left_out"]].isna().all(axis=None)
+    assert "no site is called nowhere" in frame.attrs["why_not"]
+
+
 def test_without_a_study_nobody_has_a_role(data: Path) -> None:
     assert "people" not in told(data)
     assert "roles" not in told(data)["items"][0]

@@ -68,6 +68,23 @@ def test_a_model_without_a_figure_has_dashes_and_the_others_their_intervals() ->
     assert lines[atlas].count("–") == 4
 
 
+def test_a_figure_over_fewer_than_six_patients_has_no_interval() -> None:
+    for n, intervals in ((5, 0), (6, 1)):
+        figures = {"auroc": {"mean": 0.75, "sd": 0.1, "n": n, "ci95": [0.5, 0.9]}}
+        model = {"sites": {}, "all": figures, "kinds": {}, "worst_site": {}}
+        text = shown(models_table(run_results(evaluation={"federated": model})))
+        assert text.count(".500–.900") == intervals
+
+
+def test_a_figure_above_ten_keeps_its_zero() -> None:
+    """As a plug-in's metric in millimetres may have it."""
+    figures = {"auroc": {"mean": 10.25, "sd": 1.0, "n": 9, "ci95": [-0.5, 20.5]}}
+    model = {"sites": {}, "all": figures, "kinds": {}, "worst_site": {}}
+    text = shown(models_table(run_results(evaluation={"federated": model})))
+    assert "10.250" in text
+    assert "-.500–20.500" in text
+
+
 def test_chance_is_named_where_a_metric_has_one() -> None:
     chance = next(line for line in shown(models_table(run_results())).splitlines() if "chance" in line)
     assert chance.replace("│", "").split() == ["chance", ".500", "–", "–"]  # AUROC, average precision, best Dice
