@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.hospital.site import Site
@@ -16,12 +16,14 @@ from normfed_server.report.ages import Ages
 from normfed_server.report.page import Patients, write_report
 from normfed_server.results import layout
 from normfed_server.results.layout import PRECISION, RunResults
+from normfed_server.results.reading import read_as
 from normfed_server.runs.folder import Run
 from normfed_simulation.patient_table import chance_by_kind, patient_rows, touched
 from normfed_simulation.people import models_of, significance
 from normfed_simulation.pictured import cases
 from normfed_simulation.run_folder import CONDITIONS
 
+T = TypeVar("T")
 LEFT_OUT = "left_out.json"  # who takes no part, and why
 
 
@@ -36,15 +38,13 @@ def report(run: Run) -> Path:
     Raises
     ------
     RunError
-        If the run is not finished.
+        If the run is not finished, or a file of it is damaged.
     """
     if not run.finished:
         raise RunError(f"{run.folder}: not finished. Go on with: normfed simulate --resume {run.folder}")
     if not run.sites_file.exists():
         return write_report(run)
-    left_out = run.folder / LEFT_OUT
     others = [model for model in models_of(run) if model != FEDERATED]
-    conditions = run.folder / CONDITIONS
     results = layout.read(run.folder)
     sites = sites_of(run)
     people = patient_rows(run, results, sites)
@@ -54,12 +54,18 @@ def report(run: Run) -> Path:
         touched=touched(people),
         chance_by_kind=chance_by_kind(people),
         significance=significance(run, others, PRECISION),
-        left_out=json.loads(left_out.read_text()) if left_out.exists() else (),
-        attacks=json.loads(conditions.read_text())["attacks"] if conditions.exists() else {},
+        left_out=_kept(run, LEFT_OUT, list[tuple[str, str]], []),
+        attacks=_kept(run, CONDITIONS, dict[str, dict[str, str]], {}).get("attacks", {}),
         device=", ".join(sorted({str(site.device) for site in sites.values()})),
         ages=ages(results, sites),
     )
     return write_report(run, patients)
+
+
+def _kept(run: Run, name: str, kind: type[T], without: T) -> T:
+    """What a file of the run says, which an older one has not."""
+    path = run.folder / name
+    return read_as(kind, path, "Copy the run folder again, or remove the file.") if path.exists() else without
 
 
 def ages(results: RunResults, sites: Mapping[str, Site]) -> Ages:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from normfed_common.metrics.subjects import wilcoxon_holm
 from normfed_server.report.verdicts import main_models
 from normfed_server.results import layout
 from normfed_server.results.models import BORROWED, UNSEEN
+from normfed_server.results.reading import read_as
 from normfed_server.runs.folder import Run
 
 if TYPE_CHECKING:
@@ -40,12 +40,19 @@ PATIENTS: Columns = {
 
 
 def rows(run: Run, arm: str) -> list[dict[str, Any]]:
-    """Per-patient figures of an arm, with the site's name; `local` is each site's own model."""
+    """Per-patient figures of an arm, with the site's name; `local` is each site's own model.
+
+    Raises
+    ------
+    DamagedError
+        If a site's file holds none.
+    """
     found = []
     for folder in sorted((run.folder / "sites").glob("*")):
         path = folder / "people" / f"{LOCAL + folder.name if arm == OWN else arm}.json"
         if path.exists():
-            found += [{"site": folder.name, **row} for row in json.loads(path.read_text())]
+            kept = read_as(list[dict[str, Any]], path, "Copy the run folder again, or begin a new run.")
+            found += [{"site": folder.name, **row} for row in kept]
     return found
 
 

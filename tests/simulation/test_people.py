@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import wilcoxon
 from statsmodels.stats.multitest import multipletests
 
+from normfed_common.foundation.errors import DamagedError
 from normfed_common.study.config import StudyConfig
 from normfed_server.runs.folder import Run
 from normfed_simulation.people import rows, significance
@@ -72,6 +73,15 @@ def test_fewer_than_six_patients_are_not_tested(run: Run, patients: int, tested:
     for arm, step in (("federated", 0.01), ("atlas", 0.02)):
         write(run, arm, {key: step * at for at, key in enumerate(PATIENTS[:patients], 1)})
     assert np.isfinite(significance(run, ["atlas"], "auprc")["atlas"]) == tested
+
+
+@pytest.mark.parametrize("text", ["{", "5", '["sub-0"]', pytest.param("[" * 10**5, id="nested")])
+def test_a_file_of_people_that_is_damaged_is_named(run: Run, text: str) -> None:
+    write(run, "federated", dict.fromkeys(PATIENTS, 0.5))
+    path = run.folder / "sites" / "b" / "people" / "federated.json"
+    path.write_text(text)
+    with pytest.raises(DamagedError, match=rf"^{path} cannot be read \(.*\)\. Copy the run folder again"):
+        rows(run, "federated")
 
 
 def test_local_figures_are_those_of_each_sites_own_model(run: Run) -> None:

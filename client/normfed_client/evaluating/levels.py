@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,11 +28,23 @@ class Levels:
 
 def thresholds_of(run: Path) -> np.ndarray | None:
     """The run's abnormality thresholds of the federated model, float32 (classes + 1,), the last the whole brain's; None
-    where they are on another scale than today's maps."""
+    where they are on another scale than today's maps.
+
+    Raises
+    ------
+    RunError
+        If the run's figures are damaged.
+    """
     path = run / "metrics.json"
     if not path.exists():
         return None
-    metrics = json.loads(path.read_text())
+    try:
+        return _thresholds(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise RunError(f"{path}: damaged ({error}). Copy the run folder again, or resume the run.") from error
+
+
+def _thresholds(metrics: Any) -> np.ndarray | None:
     if "lowest_score" not in metrics:
         return None
     federated = metrics["evaluation"]["federated"]

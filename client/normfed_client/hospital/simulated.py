@@ -15,11 +15,21 @@ _SITES = TypeAdapter(tuple[SiteConfig, ...])
 
 
 def read_sites(path: Path) -> tuple[SiteConfig, ...]:
-    """Read the configurations of all sites on this machine."""
+    """Read the configurations of all sites on this machine.
+
+    Raises
+    ------
+    DatasetError
+        If the file cannot be read, or holds none.
+    """
     try:
         return _SITES.validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise DatasetError(f"{path}: not a list of sites ({error}).") from error
+    except OSError as error:
+        why = str(error.strerror)
+    except ValidationError as error:
+        first = error.errors()[0]
+        why = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+    raise DatasetError(f"{path}: not a list of sites ({why}). Copy the run folder again.")
 
 
 def write_sites(path: Path, sites: tuple[SiteConfig, ...]) -> None:

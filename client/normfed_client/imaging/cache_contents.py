@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,11 +56,11 @@ class Kept:
 
 
 def contents(root: Path) -> list[Kept]:
-    """Everything in the cache, the longest unused first."""
+    """Everything in the cache, the longest unused first; what is a link is not, since it leads to something else."""
     found: list[Kept] = []
     for kind in KINDS:  # and of nothing else: somebody may keep other things there
         folder = root / kind
-        if folder.is_dir():
+        if _is_folder(folder):
             things = [path for path in folder.iterdir() if _counts(path)] if kind in ENTRIES else _things(folder)
             found += [_kept(path, kind) for path in things]
     return sorted(found, key=lambda kept: (kept.used, kept.path))
@@ -96,7 +96,7 @@ def to_prune(
     return gone
 
 
-def prune(root: Path, chosen: Iterable[Kept]) -> int:
+def prune(root: Path, chosen: Collection[Kept]) -> int:
     """Take things away; returns how many bytes are free again.
 
     Runs and commands that prepare or read scans are waited for by whoever prunes; a dataset that Python only looks at,
@@ -112,8 +112,8 @@ def prune(root: Path, chosen: Iterable[Kept]) -> int:
         for kept in chosen:
             shutil.rmtree(kept.path, ignore_errors=True)
             freed += 0 if kept.path.exists() else kept.size_bytes
-        for folder in sorted((root / "datasets").glob("**/"), reverse=True):  # those that hold nothing any more
-            with contextlib.suppress(OSError):
+        for folder in {kept.path.parent for kept in chosen} - {root / kind for kind in KINDS}:
+            with contextlib.suppress(OSError):  # it holds something still
                 folder.rmdir()
     return freed
 
@@ -138,17 +138,22 @@ def _alone(root: Path) -> Iterator[None]:
 
 
 def _counts(path: Path) -> bool:
-    return path.is_dir() and (ENTRY.fullmatch(path.name) is not None or LEFT.fullmatch(path.name) is not None)
+    return _is_folder(path) and (ENTRY.fullmatch(path.name) is not None or LEFT.fullmatch(path.name) is not None)
 
 
 def _things(folder: Path) -> list[Path]:
     """Datasets below a folder: what lies two levels down, or is no folder of folders."""
     found: list[Path] = []
-    for path in sorted(path for path in folder.iterdir() if path.is_dir()):
-        inner = [one for one in path.iterdir() if one.is_dir()]
+    for path in sorted(filter(_is_folder, folder.iterdir())):
+        inner = list(filter(_is_folder, path.iterdir()))
         whole = any(one.is_file() for one in path.iterdir())
         found += [path] if whole or not inner else inner
     return found
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether it is one itself, and no link to one."""
+    return path.is_dir() and not path.is_symlink()
 
 
 def _kept(path: Path, kind: str) -> Kept:

@@ -12,6 +12,7 @@ import nibabel
 import numpy as np
 from nibabel.affines import voxel_sizes
 from nibabel.filebasedimages import ImageFileError
+from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 
 from normfed_common.foundation.errors import ReadError, ScanError
@@ -19,6 +20,7 @@ from normfed_common.foundation.files import atomic
 
 MAXIMUM_VOXELS = 1024**3 // 2  # half a gigavoxel: 0.3 mm whole head
 MINIMUM_SIDE = 8
+MAXIMUM_OFFSET = 2**24  # bytes before the first voxel: of the header and its extensions
 VOXEL_SIZE_MM = (0.1, 15.0)
 EXTENSIONS = (".nii", ".nii.gz")
 
@@ -197,6 +199,9 @@ def _open(path: Path) -> nibabel.Nifti1Image:
             f"{path}: not a NIfTI file by its name; expected .nii or .nii.gz. Convert it, with dcm2niix say."
         )
     try:
+        if not _offset(path) <= MAXIMUM_OFFSET:
+            why = f"more than {MAXIMUM_OFFSET:,} bytes before its first voxel"
+            raise ScanError(f"{path}: not readable as NIfTI ({why}). Copy or convert it again.")
         image = nibabel.load(path)
     except FileNotFoundError as error:
         raise ReadError(f"{path}: no such file. A broken link, perhaps, or data that were not fetched.") from error
@@ -206,6 +211,16 @@ def _open(path: Path) -> nibabel.Nifti1Image:
     if not isinstance(image, nibabel.Nifti1Image):  # NIfTI-2 is a subclass
         raise ScanError(f"{path}: holds {type(image).__name__}, not NIfTI-1 or NIfTI-2. Convert it again.")
     return image
+
+
+def _offset(path: Path) -> float:
+    """Bytes before the first voxel, all of which nibabel takes into memory: a small file may unpack to any number."""
+    with ImageOpener(path) as file:
+        block = file.read(nibabel.Nifti2Header.sizeof_hdr)
+    for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header):
+        if kind.may_contain_header(block):
+            return float(kind(block[: kind.sizeof_hdr], check=False)["vox_offset"])
+    return 0.0
 
 
 def _check_header(image: nibabel.Nifti1Image, path: Path) -> None:

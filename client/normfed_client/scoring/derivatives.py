@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import fcntl
 import itertools
 import json
 import os
@@ -22,7 +23,9 @@ from normfed_client.scoring.rows import SCORED, PersonScore
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_json, write_text
 from normfed_common.foundation.versions import installed_version
+from normfed_common.wording.terminal_text import printable
 
+WRITING = ".writing-"  # how the names of folders begin whose files are not all whole yet
 BIDS_VERSION = "1.10.0"
 GENERATOR = "normfed"
 DESCRIPTION, PARTICIPANTS, SCORES = "dataset_description.json", "participants.tsv", "scores.tsv"
@@ -93,17 +96,24 @@ class Derivatives:
     @contextlib.contextmanager
     def staged(self, folder: Path) -> Iterator[Path]:
         """A folder aside whose files are moved to ``folder`` when all of them are whole; on any failure none is."""
-        aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=self.root))
+        aside = Path(tempfile.mkdtemp(prefix=WRITING, dir=self.root))
+        held = os.open(aside, os.O_RDONLY)
         try:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(held, fcntl.LOCK_EX)
             yield aside
             folder.mkdir(parents=True, exist_ok=True)
             for path in sorted(aside.iterdir()):
                 os.replace(path, folder / path.name)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+            os.close(held)
 
     def begin(self) -> None:
-        """Write what says what the folder is."""
+        """Write what says what the folder is; removes what a process left that was killed while it wrote."""
+        for left in self.root.glob(f"{WRITING}*"):
+            if _is_abandoned(left):
+                shutil.rmtree(left, ignore_errors=True)
         write_json(
             self.root / DESCRIPTION,
             {
@@ -159,7 +169,8 @@ class Derivatives:
         if not path.exists():
             return []
         with path.open(encoding="utf-8", newline="") as file:
-            return [{name: row.get(name) or "n/a" for name in COLUMNS} for row in csv.DictReader(file, delimiter="\t")]
+            rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            return [{name: row.get(name) or "n/a" for name in COLUMNS} for row in rows]
 
     def _description(self) -> dict[str, Any]:
         try:
@@ -188,6 +199,21 @@ class Derivatives:
             )
 
 
+def _is_abandoned(folder: Path) -> bool:
+    """Whether the process that wrote into it has ended: its lock is free."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # it is gone, or another user's
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
 def _said(row: PersonScore) -> dict[str, str]:
     reason = without_folders(" ".join(row.reason.split()))  # the dataset is there to be shared, the machine is not
     values: dict[str, object] = vars(row) | {"sources": ", ".join(row.sources), "reason": reason}
@@ -195,9 +221,10 @@ def _said(row: PersonScore) -> dict[str, str]:
 
 
 def _text(value: object) -> str:
+    """A cell: names of files, which may hold anything, on one line and as UTF-8 has letters for."""
     if isinstance(value, float):
         return f"{value:.6g}"
-    return "n/a" if value is None or value == "" else str(value).replace("\t", " ")
+    return "n/a" if value is None or value == "" else printable(str(value)).replace("\n", "\\n")
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:

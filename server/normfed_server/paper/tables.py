@@ -20,6 +20,7 @@ from normfed_server.runs.folder import TABLES, Run
 if TYPE_CHECKING:
     import pandas
 
+FORMULA = ("=", "+", "-", "@")  # how one begins in a spreadsheet
 FRAMES: Mapping[str, Callable[[RunResults], pandas.DataFrame]] = {
     "models": frames.models,
     "sites": frames.sites,
@@ -45,11 +46,17 @@ def write_tables(run: Run, results: RunResults) -> list[Path]:
 
 
 def write_csv(folder: Path, name: str, frame: pandas.DataFrame) -> Path:
-    """All digits: what is read from the file is what was written."""
+    """All digits: what is read from the file is what was written, but for text that a spreadsheet would work out."""
     path = folder / f"{name}.csv"
+    words = {column: frame[column].map(_inert) for column in frame.select_dtypes(exclude=["number", "bool"])}
     with atomic(path) as unfinished:
-        frame.to_csv(unfinished, index=False, encoding="utf-8", lineterminator="\n")
+        frame.assign(**words).to_csv(unfinished, index=False, encoding="utf-8", lineterminator="\n")
     return path
+
+
+def _inert(value: object) -> object:
+    """A text of a dataset or a run, such as a scanner's name, with an apostrophe where it would be a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def write_latex(folder: Path, table: Table) -> Path:

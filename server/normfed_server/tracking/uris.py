@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-CREDENTIALS = re.compile(r"(?<=://)[^/\s@]*@")
+CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")  # to the last @: a password may hold one
 
 
 def without_password(text: str) -> str:

@@ -89,3 +89,39 @@ def test_nothing_goes_while_a_process_uses_the_cache(tmp_path: Path) -> None:
     assert prune(tmp_path, before) == sum(one.size_bytes for one in before)
     assert contents(tmp_path) == []
     assert not path.exists()
+
+
+@pytest.mark.parametrize("link", ["datasets/mine", "datasets/phantom/mine", "datasets", "scans"])
+def test_what_a_link_in_the_cache_leads_to_is_not_of_the_cache_and_stays(tmp_path: Path, link: str) -> None:
+    """Somebody who may write to a cache that several people share could have another's folders taken away."""
+    outside, root = tmp_path / "outside", tmp_path / "cache"
+    folders = [outside / "work" / "empty", outside / "thesis", outside / ("a" * 32)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    (outside / "thesis" / "chapter").write_text("1")
+    mine = root / "datasets" / "phantom" / "0123"
+    if link != "datasets":
+        mine.mkdir(parents=True)
+    (root / link).parent.mkdir(parents=True, exist_ok=True)
+    (root / link).symlink_to(outside)
+    found = contents(root)
+    assert [one.path for one in found] == ([mine] if link != "datasets" else [])
+    prune(root, found)
+    assert not mine.exists()
+    assert all(folder.is_dir() for folder in folders)
+    assert (outside / "thesis" / "chapter").read_text() == "1"
+
+
+def test_a_folder_that_holds_nothing_any_more_goes_with_the_last_thing_in_it(tmp_path: Path) -> None:
+    people, others = tmp_path / "datasets" / "phantom" / "0123", tmp_path / "datasets" / "ixi" / "4567"
+    for folder in (people, others):
+        (folder / "sub-01").mkdir(parents=True)
+        (folder / "participants.tsv").touch()
+    prune(tmp_path, [one for one in contents(tmp_path) if one.path == people])
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == [
+        "datasets",
+        "datasets/ixi",
+        "datasets/ixi/4567",
+        "datasets/ixi/4567/participants.tsv",
+        "datasets/ixi/4567/sub-01",
+    ]

@@ -1,6 +1,7 @@
 """Files of scans: each fault has its sentence, and what is read is the same whatever the orientation and type."""
 
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import nibabel
@@ -143,6 +144,31 @@ def test_huge_volumes_are_refused_before_they_are_read(tmp_path: Path, monkeypat
     monkeypatch.setattr(nifti, "_data", lambda *_: pytest.fail("was read"))
     with pytest.raises(ScanError, match="more than 1,000"):
         nifti.read(path)
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_a_small_file_that_unpacks_to_a_huge_extension_is_refused_before_it_fills_memory(
+    tmp_path: Path, kind: type[nibabel.Nifti1Image]
+) -> None:
+    """Two gigabytes of zeros per extension, and as many extensions as somebody likes, are a few megabytes of gzip."""
+    path, size = tmp_path / "a.nii.gz", 2**26
+    image = kind(picture(), AFFINE)
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", bytes(size)))
+    image.to_filename(path)
+    assert path.stat().st_size < size / 100
+    tracemalloc.start()
+    with pytest.raises(ScanError, match="more than 16,777,216 bytes before its first voxel"):
+        nifti.read(path)
+    assert not nifti.same_grid(path, path)
+    assert tracemalloc.get_traced_memory()[1] < size / 4
+    tracemalloc.stop()
+
+
+def test_an_extension_of_a_usual_size_is_read_over(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(picture(), AFFINE)
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", bytes(100_000)))
+    image.to_filename(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(nifti.read(tmp_path / "a.nii.gz").data, picture())
 
 
 @pytest.mark.parametrize(

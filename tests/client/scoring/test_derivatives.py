@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,6 +82,23 @@ def test_a_reason_is_one_cell(tmp_path: Path) -> None:
     assert not (tmp_path / "participants.tsv").exists()
 
 
+def test_names_of_files_that_hold_anything_stay_one_cell_each_however_often_the_table_is_read(tmp_path: Path) -> None:
+    """Latin-1 of an older file system, a quotation mark of which a reader of CSV awaits the end, a line break."""
+    names = ("M\udcfcller_T1w.nii.gz", '"quoted_T1w.nii.gz', "two\nlines\t_T1w.nii.gz", "\x1b]0;title\x07_T1w.nii.gz")
+    out = Derivatives(tmp_path, ())
+    for number, name in enumerate(names):
+        out.note([PersonScore(f"sub-{number}", None, SCORED, subject_score=1.0, sources=(name,))])
+    out.note([PersonScore("sub-9", None, FAILED, f"{names[0]}: no such file.", sources=names[:1])])
+    lines = [line.split("\t") for line in (tmp_path / "scores.tsv").read_text(encoding="utf-8").split("\n")]
+    written = ["M\\udcfcller_T1w.nii.gz", names[1], "two\\nlines\\t_T1w.nii.gz", "\\x1b]0;title\\x07_T1w.nii.gz"]
+    at = lines[0].index("sources")
+    assert {len(line) for line in lines[:-1]} == {len(COLUMNS)}
+    assert [(line[0], line[at]) for line in lines[1:-1]] == [
+        *((f"sub-{number}", name) for number, name in enumerate(written)),
+        ("sub-9", written[0]),
+    ]
+
+
 def test_files_are_moved_when_all_are_whole_or_not_at_all(tmp_path: Path) -> None:
     out = Derivatives(tmp_path, ())
     folder = out.folder("sub-1", "ses-2")
@@ -91,6 +111,21 @@ def test_files_are_moved_when_all_are_whole_or_not_at_all(tmp_path: Path) -> Non
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()] == [
         "sub-1/ses-2/anat/a"
     ]
+
+
+def test_what_a_killed_process_left_goes_and_what_another_one_writes_just_now_stays(tmp_path: Path) -> None:
+    code = (
+        "import sys, os, signal; from pathlib import Path; from normfed_client.scoring.derivatives import Derivatives\n"
+        "out = Derivatives(Path(sys.argv[1]), ())\n"
+        "with out.staged(out.folder('sub-1', None)) as aside:\n"
+        "    (aside / 'map').touch(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)]).returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert (left / "map").exists()
+    with Derivatives(tmp_path, ()).staged(tmp_path / "sub-2") as aside:
+        Derivatives(tmp_path, ()).begin()
+        assert [path for path in tmp_path.iterdir() if path.is_dir()] == [aside]
 
 
 def test_nothing_is_hidden_from_the_validator_but_what_bids_has_no_name_for() -> None:

@@ -10,7 +10,7 @@ from finished_runs import set_threshold, written
 
 from normfed_client.imaging.template import common_grid
 from normfed_client.scoring.run_model import open_run_model, study_to_score
-from normfed_common.foundation.errors import RunError
+from normfed_common.foundation.errors import DatasetError, RunError
 from normfed_common.metrics.tissue import CLASSES
 
 SHAPE = common_grid(4).shape
@@ -38,6 +38,29 @@ def test_a_tampered_model_is_refused_in_words(tmp_path: Path, changed: dict[str,
     run = written(tmp_path / "run", arrays, model={"name": "atlas"})
     with pytest.raises(RunError, match=rf"model\.safetensors: not a model of the run's study \(.*{why}"):
         open_run_model(run, study_to_score(run), "cpu", None)
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        pytest.param("{", id="cut short"),
+        pytest.param('{"lowest_score": 0, "evaluation": {}}', id="no model"),
+        pytest.param('{"lowest_score": 0, "evaluation": {"federated": null}}', id="null"),
+        pytest.param("[" * 10**5, id="nested"),
+    ],
+)
+def test_damaged_figures_are_named_where_thresholds_are_asked_of_them(tmp_path: Path, figures: str) -> None:
+    run = written(tmp_path / "run", SUMS, model={"name": "atlas"})
+    (run / "metrics.json").write_text(figures)
+    with pytest.raises(RunError, match=r"metrics\.json: damaged \(.*\)\. Copy the run folder again"):
+        open_run_model(run, study_to_score(run), "cpu", None)
+
+
+def test_a_list_of_sites_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+    run = written(tmp_path / "run", SUMS, model={"name": "atlas"})
+    (run / "sites.json").write_text('[{"name": "../b"}]')
+    with pytest.raises(DatasetError, match=r"sites\.json: not a list of sites \(0\.name: [^\n]*\)\. Copy [^\n]*$"):
+        open_run_model(run, study_to_score(run), "cpu", "b")
 
 
 def test_a_model_with_more_in_it_than_it_needs_is_taken(tmp_path: Path) -> None:
