@@ -392,10 +392,8 @@ def test_an_export_ends_with_where_it_is_and_how_people_look_at_it(
 def test_a_password_is_not_shown(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mlflow_server, "Mlflow", lambda *_: Heard())
     shown = normfed("export", run.folder, "--mlflow", "https://me:secret@there:5000/mlflow").output
-    assert "https://there:5000/mlflow
-" in shown
+    assert "https://there:5000/mlflow\n" in shown
     assert "secret" not in shown
     shown = normfed("export", run.folder, "--mlflow", "https://me:se@cr@et@there:5000/mlflow").output
-    assert "https://there:5000/mlflow
-" in shown  # as whoever connects reads it, to the last @
+    assert "https://there:5000/mlflow\n" in shown  # as whoever connects reads it, to the last @
     assert "cr" not in shown.split("https://")[1].split()[0]
