@@ -30,6 +30,11 @@ $(VENV)/.dev: $(VENV)/.installed
 	@$(INSTALL) --editable '.[dev]'
 	@touch $@
 
+$(VENV)/.docs: $(VENV)/.installed
+	@echo "Installing what the documentation needs (once) ..."
+	@$(INSTALL) --editable '.[docs]'
+	@touch $@
+
 install: $(VENV)/.installed  ## normfed in .venv, for a server or a hospital
 
 dev: $(VENV)/.dev  ## the same, with what the tests need
@@ -40,7 +45,8 @@ demo: $(VENV)/.installed  ## six synthetic hospitals train one model together; e
 test: $(VENV)/.dev  ## all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-docs: $(VENV)/.dev  ## the documentation as a site, deploy/site/index.html
+docs: $(VENV)/.docs  ## the documentation as a site, deploy/site/index.html
+	@echo "Building the documentation (about half a minute) ..."
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --config-file deploy/mkdocs.yml
 	@echo deploy/site/index.html
 

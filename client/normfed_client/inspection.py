@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
-
-from normfed_common.deployment.terminal import print_wrapped
+from normfed_common.deployment.terminal import NOTHING, print_table, wide_in_a_file
 from normfed_common.wording.commands import as_typed
 from normfed_common.wording.machine import say
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
     from normfed_client.imaging.bids import Dataset, Problem, Visit
+    from normfed_client.imaging.parts import Cast
 
 COLUMNS = (
     "site",
@@ -32,13 +27,11 @@ COLUMNS = (
     "brain masks",
     "lesion masks",
 )
-NOTHING = "–"
 NUMBERS = ("people", "visits", "brain masks")
-WIDEST = 10_000  # columns; no table is
 
 
 def inspect(
-    folder: Path, check: bool, every: bool, title: Path, of_study: list[str] | None, as_json: bool = False
+    folder: Path, check: bool, every: bool, title: Path, study: tuple[Path, Cast] | None, as_json: bool = False
 ) -> None:
     """Show what is in a BIDS dataset, per site, and what is wrong with it.
 
@@ -46,24 +39,29 @@ def inspect(
     ----------
     title
         How people know the folder.
-    of_study
-        Why a study cannot begin with these people, if so; None without a study, where the defaults count.
+    study
+        The file of a study, and what it does with these people; None without one, where the defaults count.
     """
     from normfed_client.imaging.bids import read_dataset
+    from normfed_client.imaging.part_table import people, print_roles
     from normfed_client.imaging.problem_list import print_problems
 
     dataset = read_dataset(folder)
     problems = _problems(dataset, check)
-    remarks = _remarks(dataset, of_study)
+    remarks = _remarks(dataset, study)
     if as_json:
-        items = [_item(site, visits) for site, visits in dataset.sites().items()]
+        cast = None if study is None else study[1]
+        items = [_item(site, visits, cast) for site, visits in dataset.sites().items()]
+        more = {} if cast is None else {"people": people(cast)}
         found = [asdict(problem) for problem in problems]
-        say("sites", items, folder=str(title), visits=len(dataset.visits), remarks=remarks, problems=found)
+        say("sites", items, folder=str(title), visits=len(dataset.visits), remarks=remarks, problems=found, **more)
         return
-    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDEST)  # a file has no width
+    console = wide_in_a_file()
     console.print(f"[italic]{plain(str(title))}: {len(dataset.visits)} visits[/]", highlight=False, soft_wrap=True)
     known = {modality for visit in dataset.visits for modality in visit.images}
-    _print_sites(console, [_row(site, visits, known) for site, visits in dataset.sites().items()])
+    print_table(console, COLUMNS, [_row(site, visits, known) for site, visits in dataset.sites().items()], NUMBERS)
+    if study is not None:
+        print_roles(console, dataset.sites(), str(study[0]), study[1])
     for remark in remarks:
         console.print(f"[yellow]![/] {plain(remark)}", highlight=False)
     everybody = print_problems(console, problems, "Left out, or worth a look", every)
@@ -87,11 +85,15 @@ def _problems(dataset: Dataset, check: bool) -> list[Problem]:
     return problems
 
 
-def _remarks(dataset: Dataset, of_study: list[str] | None) -> list[str]:
+def _remarks(dataset: Dataset, study: tuple[Path, Cast] | None) -> list[str]:
     """What of the dataset as a whole stops a study, or surprises it."""
-    defaults = [_no_controls(dataset)] if of_study is None else of_study
-    few = "" if of_study is None and any(defaults) else _too_few_sites(dataset)  # nobody is known to be healthy
-    return [remark for remark in (*defaults, few, *_spelt_alike(dataset)) if remark]
+    first = _no_controls(dataset) if study is None else _cannot_begin(*study)
+    few = "" if study is None and first else _too_few_sites(dataset)  # nobody is known to be healthy
+    return [remark for remark in (first, few, *_spelt_alike(dataset)) if remark]
+
+
+def _cannot_begin(study: Path, cast: Cast) -> str:
+    return f"{study} cannot begin with these people: {cast.why_not}" if cast.why_not else ""
 
 
 def _row(site: str, visits: list[Visit], known: set[str]) -> list[str]:
@@ -115,8 +117,10 @@ def _row(site: str, visits: list[Visit], known: set[str]) -> list[str]:
     ]
 
 
-def _item(site: str, visits: list[Visit]) -> dict[str, object]:
+def _item(site: str, visits: list[Visit], cast: Cast | None) -> dict[str, object]:
     """A site for a program to read."""
+    from normfed_client.imaging.part_table import roles_of
+
     people = {visit.participant.subject: visit.participant for visit in visits}
     ages = [person.age for person in people.values() if person.age is not None]
     return {
@@ -128,6 +132,7 @@ def _item(site: str, visits: list[Visit]) -> dict[str, object]:
         "modalities": Counter(modality for visit in visits for modality in visit.images),
         "brain_masks": sum(visit.brain is not None for visit in visits),
         "lesion_masks": Counter(mask.label for visit in visits for mask in visit.lesions),
+        **({} if cast is None else {"roles": roles_of(site, cast)}),
     }
 
 
@@ -183,22 +188,3 @@ def _spelt_alike(dataset: Dataset) -> list[str]:
 
 def _counts(counter: dict[str, int]) -> str:
     return ", ".join(f"{name} {number}" for name, number in sorted(counter.items()))
-
-
-def _print_sites(console: Console, rows: list[list[str]]) -> None:
-    """As a table where it fits with every word whole, if need be with a line per item; else a paragraph per site, whose
-    lines end between words."""
-    natural = console.options.update(width=WIDEST)
-    for between in (" ", "\n"):
-        table = Table()
-        for column in COLUMNS:
-            table.add_column(column.replace(" ", between), justify="right" if column in NUMBERS else "left")
-        for site, *values in rows:
-            table.add_row(plain(site), *(plain(value).replace(", ", f",{between}") for value in values))
-        if Measurement.get(console, natural, table).maximum <= console.width:
-            console.print(table)
-            return
-    for site, *values in rows:
-        said = [f"{column} {value}" for column, value in zip(COLUMNS[1:], values, strict=True) if value != NOTHING]
-        console.print(f"[bold]{plain(site)}[/]", highlight=False, soft_wrap=True)
-        print_wrapped(console, "; ".join(said), "  ")

@@ -1,8 +1,10 @@
-"""`normfed docs`: where the documentation is on this machine, as a site where it was built, else as Markdown."""
+"""`normfed docs`: what a name of the reference means, and where the documentation is on this machine: as a site where
+it was built, else as Markdown."""
 
 from __future__ import annotations
 
 import webbrowser
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,27 +12,39 @@ import typer
 from rich.console import Console
 
 from normfed_common.foundation.errors import UserError
+from normfed_common.wording.commands import as_typed
 from normfed_common.wording.machine import JsonOption, say
-from normfed_common.wording.spelling import meant, sentences
+from normfed_common.wording.spelling import meant, nearest, sentences
 
 README = "readme"
 ROOT = Path(__file__).parents[2]  # of a source tree
-NOT_HERE = "This installation has none: they are in the source tree, under deploy/guides."
+NOT_HERE = "This installation has no pages: they are in the source tree, under deploy/guides."
+
+MOST_PAGES = 4  # that an error names
+WORDS = "A key, a code:  normfed docs federation.quorum, normfed docs OUT_OF_SPACE, normfed docs dice"
 
 
 def docs(
-    name: Annotated[str | None, typer.Argument(help="Print only where this page is.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="A key or section of a study, a site's code, a model, strategy, transform or metric: print what it "
+            "means. Or a page: print where it is."
+        ),
+    ] = None,
     opened: Annotated[bool, typer.Option("--open", help="Open it in a browser, once the site is built.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say where the documentation is on this machine: the site once `make docs` has built it, else its Markdown."""
+    """Say what a key, a code or a metric means; or where the documentation is: as a site once built, else Markdown."""
     found = pages()
+    if name is not None:
+        page = _of_last_part(name, found)
+        if not opened and _told(name, as_json, page, found):
+            return
+        name = page
     if name is not None and name not in found:
-        raise UserError(
-            sentences(
-                f"No page is called {name}.", meant(name, found), f"Known: {', '.join(found)}." if found else NOT_HERE
-            )
-        )
+        guess = meant(name, found)
+        raise UserError(sentences(f"No page is called {name}.", guess, "Pages: normfed docs." if found else NOT_HERE))
     if opened:
         _open(name or "index")
     elif as_json:
@@ -49,6 +63,35 @@ def docs(
         _list(found)
 
 
+def _told(name: str, as_json: bool, page: str, found: Mapping[str, Path]) -> bool:
+    """Whether the name is one of the reference, and was explained; a page of the same name is named below."""
+    from normfed_common.reference import like, sections, tell
+
+    if tell(name, as_json):
+        if page in found and not as_json:
+            typer.echo(f"A page:  {built(page) or found[page]}")
+        return True
+    if page not in found:
+        near = list(dict.fromkeys(filter(None, [nearest(name, found), *like(name)])))
+        guess = f"Did you mean {' or '.join(near)}?" if near else f"Sections of a study: {', '.join(sections())}."
+        said = _saying(name, found)
+        where = f"Pages that say it: {', '.join(said)}." if said else "Pages: normfed docs."
+        raise UserError(f"Neither a page nor anything of the reference is called {name}. {guess} {where}")
+    return False
+
+
+def _of_last_part(name: str, found: Mapping[str, Path]) -> str:
+    """The page that is called so in its folder, where there is one; else the name."""
+    ends = [page for page in found if page.endswith(f"/{name}")]
+    return ends[0] if name not in found and len(ends) == 1 else name
+
+
+def _saying(word: str, found: Mapping[str, Path]) -> list[str]:
+    """A few pages that say a word, those first that say it most often."""
+    times = {page: path.read_text(encoding="utf-8").lower().count(word.lower()) for page, path in found.items()}
+    return sorted(filter(times.__getitem__, times), key=lambda page: -times[page])[:MOST_PAGES]
+
+
 def _open(name: str) -> None:
     page = built(name)
     if page is None:
@@ -63,12 +106,14 @@ def _list(found: dict[str, Path]) -> None:
     console = Console(highlight=False)
     if not found:
         console.print(NOT_HERE)
+        console.print(as_typed(WORDS))
         return
     show(console, [(each, title_of(path)) for each, path in found.items()], max(map(len, found)))
     site = built("index")
     console.print(f"\nThe site:    {site}" if site else f"\nAs a site:   make docs, in {ROOT}", soft_wrap=True)
     console.print(f"Its pages:   {guides_folder()}", soft_wrap=True)
     console.print(f"The README:  {found[README]}", soft_wrap=True)
+    console.print(as_typed(WORDS), soft_wrap=True)
 
 
 def pages() -> dict[str, Path]:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from normfed_common.foundation.errors import StudyError, UserError
 from normfed_common.study.options import SetOption
+from normfed_common.wording.installing import with_extra
 
 
 def rehearse(
@@ -77,7 +78,7 @@ def wheelhouse(
     try:
         from normfed_deploy.kit import assembling, lock
     except ModuleNotFoundError as error:
-        raise UserError(f"{error.name} is not installed. Kits need more: pip install 'normfed[kit]'") from error
+        raise UserError(f"{error.name} is not installed. Kits need more: {with_extra('kit')}") from error
     if python not in lock.PYTHONS:
         raise UserError(f"--python {python}: not one that normfed runs on. Choose of {', '.join(lock.PYTHONS)}.")
     assembling.assemble(out, python, cuda, torch_index, key, partial(typer.echo, err=True))

@@ -18,6 +18,7 @@ from normfed_common.foundation.errors import DatasetError, HarmonizationError, R
 from normfed_common.foundation.registry import tried_out
 from normfed_common.study.config import StudyConfig
 from normfed_server.arms import virtual_clock as pace
+from normfed_server.runs.at_work import at_work
 from normfed_server.runs.folder import REPORT, Run, counts_only
 from normfed_server.steps.catalogue import check_steps
 from normfed_simulation import hospital_times, patients, site_logs, study_data
@@ -59,18 +60,19 @@ def simulate(
         If the study cannot be run here, or the data or the run do not allow it.
     """
     _check_study(run.study)
-    root, names, problems = prepared(run.study, data, workers, watcher, conditions)
-    remember(run, conditions)
-    patients.remember_left_out(run, problems)
-    if conditions.hospital_times and pace.load(run.folder) is None:
-        pace.save(run.folder, hospital_times.draw(names, run.study.seed))
-    tamper = Tampering(conditions.attacks, run.study.seed) if conditions.attacks else None
-    with watcher.training(run):
-        federate(run, root, names, default_root() / "scans", device, engine, workers, tamper, conditions.custody)
-    runs.link_maps(run)
-    if paper:
-        write_paper(run)
-    return patients.report(run)
+    with at_work(run.folder):
+        root, names, problems = prepared(run.study, data, workers, watcher, conditions)
+        remember(run, conditions)
+        patients.remember_left_out(run, problems)
+        if conditions.hospital_times and pace.load(run.folder) is None:
+            pace.save(run.folder, hospital_times.draw(names, run.study.seed))
+        tamper = Tampering(conditions.attacks, run.study.seed) if conditions.attacks else None
+        with watcher.training(run):
+            federate(run, root, names, default_root() / "scans", device, engine, workers, tamper, conditions.custody)
+        runs.link_maps(run)
+        if paper:
+            write_paper(run)
+        return patients.report(run)
 
 
 def prepared(

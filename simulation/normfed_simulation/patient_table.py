@@ -10,16 +10,16 @@ from normfed_client.hospital.site import Site
 from normfed_common.algorithms.arms import FEDERATED
 from normfed_server.report.people import PatientRow
 from normfed_server.report.verdicts import best_baseline
-from normfed_server.results.layout import RunResults
+from normfed_server.results.layout import PRECISION, RunResults
 from normfed_server.runs.folder import Run
 from normfed_simulation.people import number_of, rows
-from normfed_simulation.pictured import RANKED_BY, detected
+from normfed_simulation.pictured import detected
 
 
 def patient_rows(run: Run, results: RunResults, sites: Mapping[str, Site]) -> list[PatientRow]:
     """Of every patient's visit that was tested, the one of the highest average precision first."""
     name = best_baseline(results)
-    theirs = {(row["site"], row["name"]): row.get(RANKED_BY) for row in rows(run, name)} if name else {}
+    theirs = {(row["site"], row["name"]): row.get(PRECISION) for row in rows(run, name)} if name else {}
     cases = {(name, case.visit.name): case for name, site in sites.items() for case in site.test}
     found = []
     for row in rows(run, FEDERATED):
@@ -43,7 +43,7 @@ def patient_rows(run: Run, results: RunResults, sites: Mapping[str, Site]) -> li
                 lesions=_lesions(row),
             )
         )
-    return sorted(found, key=lambda row: -row.figures.get(RANKED_BY, -1.0))
+    return sorted(found, key=lambda row: -row.figures.get(PRECISION, -1.0))
 
 
 def chance_by_kind(found: Sequence[PatientRow]) -> dict[str, float]:

@@ -15,12 +15,12 @@ from normfed_common.foundation.files import write_json
 from normfed_server.report.ages import Ages
 from normfed_server.report.page import Patients, write_report
 from normfed_server.results import layout
-from normfed_server.results.layout import RunResults
+from normfed_server.results.layout import PRECISION, RunResults
 from normfed_server.results.reading import read_as
 from normfed_server.runs.folder import Run
 from normfed_simulation.patient_table import chance_by_kind, patient_rows, touched
 from normfed_simulation.people import models_of, significance
-from normfed_simulation.pictured import RANKED_BY, cases
+from normfed_simulation.pictured import cases
 from normfed_simulation.run_folder import CONDITIONS
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ def report(run: Run) -> Path:
         people=people,
         touched=touched(people),
         chance_by_kind=chance_by_kind(people),
-        significance=significance(run, others, RANKED_BY),
+        significance=significance(run, others, PRECISION),
         left_out=_kept(run, LEFT_OUT, list[tuple[str, str]], []),
         attacks=_kept(run, CONDITIONS, dict[str, dict[str, str]], {}).get("attacks", {}),
         device=", ".join(sorted({str(site.device) for site in sites.values()})),

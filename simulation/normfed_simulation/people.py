@@ -22,8 +22,21 @@ if TYPE_CHECKING:
     import pandas
 
     from normfed_client.imaging.bids import Visit
+    from normfed_server.results.frames import Columns
 
-COLUMNS = ["site", "subject", "session", "kind", "age", "sex", "scanner", "model", "title", "metric", "value"]
+PATIENTS: Columns = {
+    "site": (str, "where the patient was tested"),
+    "subject": (str, "name in the dataset"),
+    "session": (str, "missing where the dataset has none"),
+    "kind": (str, "of the lesion"),
+    "age": (float, "in years; as sex and scanner missing where the dataset does not tell, or is no longer there"),
+    "sex": (str, "F or M"),
+    "scanner": (str, "name in the dataset"),
+    "model": (str, "as metrics.json calls it; local is each site's own"),
+    "title": (str, "what people read"),
+    "metric": (str, "as metrics.json calls it"),
+    "value": (float, "missing where it is not defined for this patient"),
+}
 
 
 def rows(run: Run, arm: str) -> list[dict[str, Any]]:
@@ -44,13 +57,25 @@ def rows(run: Run, arm: str) -> list[dict[str, Any]]:
 
 
 def significance(run: Run, models: list[str], metric: str) -> dict[str, float]:
-    """Wilcoxon-Holm p-values of every other model against the federated one, paired by patient."""
-    reference = {(row["site"], row["name"]): row.get(metric) for row in rows(run, FEDERATED)}
+    """Wilcoxon-Holm p-values of every other model against the federated one, paired by patient.
+
+    Visits of one patient are not independent: their mean counts.
+    """
+    reference = _by_patient(rows(run, FEDERATED), metric)
     others = {}
     for model in models:
-        values = {(row["site"], row["name"]): row.get(metric) for row in rows(run, model)}
-        others[model] = np.array([number_of(values.get(key)) for key in reference])
-    return wilcoxon_holm(np.array([number_of(value) for value in reference.values()]), others)
+        values = _by_patient(rows(run, model), metric)
+        others[model] = np.array([values.get(patient, np.nan) for patient in reference])
+    return wilcoxon_holm(np.array([*reference.values()]), others)
+
+
+def _by_patient(found: list[dict[str, Any]], metric: str) -> dict[tuple[str, str], float]:
+    """Site and subject to the mean over the visits for which a metric is defined; NaN where it is for none."""
+    values: dict[tuple[str, str], list[float]] = {}
+    for row in found:
+        of = values.setdefault((row["site"], row["name"].partition("_ses-")[0]), [])
+        of += [row[metric]] if row.get(metric) is not None else []
+    return {patient: float(np.mean(of)) if of else float("nan") for patient, of in values.items()}
 
 
 def models_of(run: Run) -> list[str]:
@@ -59,16 +84,7 @@ def models_of(run: Run) -> list[str]:
 
 
 def patients(run: Run) -> pandas.DataFrame:
-    """A row for every patient's visit, model and metric.
-
-    Returns
-    -------
-    With the columns
-
-    - ``site``, ``subject``, ``session`` (missing where the dataset has none), ``kind`` (of the lesion);
-    - ``age`` in years, ``sex`` (F or M), ``scanner``: missing where the dataset does not tell, or is no longer there;
-    - ``model`` (``local`` is each site's own), ``title`` of it for people, ``metric``, ``value`` (missing where it is
-      not defined for this patient).
+    """A row for every patient's visit, model and metric, the columns of `PATIENTS`.
 
     Raises
     ------
@@ -95,7 +111,7 @@ def patients(run: Run) -> pandas.DataFrame:
         for metric in results.metrics
         if metric in row
     ]
-    return pandas.DataFrame(found, columns=COLUMNS).astype({"age": float, "value": float})
+    return pandas.DataFrame(found, columns=list(PATIENTS)).astype({"age": float, "value": float})
 
 
 def _person(row: Mapping[str, Any], visit: Visit | None) -> dict[str, Any]:

@@ -23,19 +23,18 @@ from normfed_common.metrics.tissue import tissue_classes
 from normfed_server.report.people import PicturedCase, PicturedMap
 from normfed_server.report.verdicts import best_baseline, title
 from normfed_server.report.words import number, percent
-from normfed_server.results.layout import RunResults
+from normfed_server.results.layout import PRECISION, RunResults
 from normfed_server.runs.folder import Run
 from normfed_simulation.people import rows
 from normfed_simulation.remade import served
 
-RANKED_BY = "auprc"
 HEALTHY = "Somebody healthy"
 
 
 def cases(run: Run, results: RunResults, sites: Mapping[str, Site]) -> list[PicturedCase]:
     """Patients by the federated model's average precision, and a held-out healthy person, picked by name alone."""
     ordered = sorted(
-        (row for row in rows(run, FEDERATED) if row.get(RANKED_BY) is not None), key=lambda row: -row[RANKED_BY]
+        (row for row in rows(run, FEDERATED) if row.get(PRECISION) is not None), key=lambda row: -row[PRECISION]
     )
     found = []
     for which, row in extremes(ordered).items():
@@ -113,7 +112,7 @@ def _theirs(run: Run, name: str, row: dict[str, Any]) -> str:
 
 
 def _precision(row: Mapping[str, Any]) -> str:
-    return f"average precision {number(row[RANKED_BY])}" if row.get(RANKED_BY) is not None else ""
+    return f"average precision {number(row[PRECISION])}" if row.get(PRECISION) is not None else ""
 
 
 def about(case: Case, kind: str) -> str:

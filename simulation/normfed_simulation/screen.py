@@ -6,22 +6,27 @@ import contextlib
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TaskID,
     TextColumn,
-    TimeRemainingColumn,
 )
 from rich.table import Column
+from rich.text import Text
 
 from normfed_common.wording.terminal_text import plain
 from normfed_server.events import kinds
+from normfed_server.events.fleeting import Answered, Fleeting, Scanned
 from normfed_server.events.kinds import Event
 from normfed_server.events.log import subscribe
 from normfed_server.runs.folder import Run
@@ -29,6 +34,19 @@ from normfed_server.runs.following import Tail
 from normfed_server.runs.wording import worded
 
 TRAINING, EVALUATION = "Training", "Evaluation"
+WORK = {"evaluate.score": "scoring", "evaluate.measure": "measuring"}
+
+
+class Times(ProgressColumn):
+    """For how long it has gone on, and about how much longer it will; of what is done, how long it took."""
+
+    def render(self, task: Task) -> Text:
+        """``0:01:20, 0:02:30 left``."""
+        elapsed, left = task.finished_time if task.finished else task.elapsed, task.time_remaining
+        said = [str(timedelta(seconds=int(elapsed or 0)))]
+        if left is not None and not task.finished:
+            said.append(f"{timedelta(seconds=int(left))} left")
+        return Text(", ".join(said), style="progress.elapsed" if task.finished else "progress.remaining")
 
 
 class Screen:
@@ -41,7 +59,7 @@ class Screen:
             TextColumn("{task.description:<18}"),
             BarColumn(bar_width=16),
             MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=7, justify="right")),
-            TimeRemainingColumn(elapsed_when_finished=True, table_column=Column(no_wrap=True, min_width=7)),
+            Times(table_column=Column(no_wrap=True, min_width=7)),
             TextColumn(
                 "[dim]{task.fields[detail]}[/]", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
             ),
@@ -51,6 +69,8 @@ class Screen:
         self.tasks: dict[str, TaskID] = {}
         self._done: dict[str, int] = {}  # rounds, by arm
         self._evaluated: set[str] = set()
+        self._answered: dict[str, float] = {}  # share of the answers, by arm
+        self._scans: Counter[tuple[str, str]] = Counter()  # by arm and task
 
     def __enter__(self) -> Screen:
         self.progress.start()
@@ -71,13 +91,14 @@ class Screen:
         if what in self.tasks:
             self._reach(what, int(self.progress.tasks[self.tasks[what]].completed) + 1, detail)
 
-    def _reach(self, what: str, done: int, detail: str) -> None:
+    def _reach(self, what: str, done: float, detail: str) -> None:
+        """So much is done; parts of a step move the bar, and are no line of a log."""
         if what in self.tasks:
             task = self.progress.tasks[self.tasks[what]]
             before, total = int(task.completed), int(task.total or 0)
             self.progress.update(self.tasks[what], completed=done, detail="" if done >= total else detail)
-            if done * 10 // total > before * 10 // total:
-                self._log(what, done, total)
+            if int(done) * 10 // total > before * 10 // total:
+                self._log(what, int(done), total)
 
     def _log(self, what: str, done: int, total: int) -> None:
         if not (self.console.is_terminal or self.console.is_jupyter):
@@ -90,7 +111,7 @@ class Screen:
     @contextlib.contextmanager
     def training(self, run: Run) -> Iterator[None]:
         """See `Watcher`."""
-        self._done, self._evaluated = {}, set()
+        self._done, self._evaluated, self._answered, self._scans = {}, set(), {}, Counter()
         for event in Tail(run.folder / "events.jsonl").new():  # of a run that is taken up again
             self._count(event)
         stop = subscribe(self._event)
@@ -108,7 +129,10 @@ class Screen:
             case _:
                 pass
 
-    def _event(self, event: Event) -> None:
+    def _event(self, event: Event | Fleeting) -> None:
+        if isinstance(event, Scanned | Answered):
+            self._evaluating(event)
+            return
         self._count(event)
         match event:
             case kinds.Planned():
@@ -117,13 +141,29 @@ class Screen:
                 self._reach(TRAINING, sum(self._done.values()), _losses(event))
                 return
             case kinds.Evaluated():
-                self._reach(EVALUATION, len(self._evaluated), event.arm)
+                self._reach(EVALUATION, self._evaluation, event.arm)
                 return
             case _:
                 pass
         for mark, text in worded(event):
             if mark in ("look", "bad"):
                 self.warn(text)
+
+    def _evaluating(self, event: Fleeting) -> None:
+        """Show what is done of a model's evaluation while it goes on."""
+        if isinstance(event, Answered):
+            self._answered[event.arm] = event.done / event.total
+            self._reach(EVALUATION, self._evaluation, f"{event.arm}: {event.done} of {event.total} answers")
+        elif event.task in WORK:
+            self._scans[event.arm, event.task] += 1
+            detail = f"{event.arm}: {WORK[event.task]}, {self._scans[event.arm, event.task]} scans"
+            self._reach(EVALUATION, self._evaluation, detail)
+
+    @property
+    def _evaluation(self) -> float:
+        """How many models are evaluated, and shares of those that are being so."""
+        shares = (share for arm, share in self._answered.items() if arm not in self._evaluated)
+        return len(self._evaluated) + sum(shares)
 
     def _begin(self, event: kinds.Planned) -> None:
         rounds = {arm.name: arm.rounds for arm in event.arms}

@@ -8,6 +8,7 @@ from pathlib import Path
 from normfed_client.imaging.bids import Dataset, Problem, Visit
 from normfed_client.imaging.cohort import Lots, Roles, assign, select
 from normfed_client.imaging.groups import groups_of, how_to_say, none_healthy, shown
+from normfed_client.imaging.parts import Cast, parts
 from normfed_common.foundation.errors import DatasetError, StudyError
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.names import check_names
@@ -57,15 +58,25 @@ def roles_of(study: StudyConfig, dataset: Dataset, lots: Lots | None = None) -> 
     return roles, problems
 
 
-def why_not(study: StudyConfig, dataset: Dataset) -> str:
-    """Why a study cannot begin with the people of a dataset; empty where nothing is wrong with them."""
+def foreseen(study: StudyConfig, dataset: Dataset) -> Cast:
+    """What a study would do with everybody of a dataset, as its run does, and why it cannot begin with them.
+
+    Nobody's part is known where the study names sites or people that the dataset does not have.
+    """
+    minimum, sites = study.federation.minimum_cohort, dataset.sites()
     try:
         roles, _ = roles_of(study, dataset)
+    except StudyError as error:
+        return Cast((), minimum, str(error))
+    except DatasetError as error:  # nobody has a role, each for a reason
+        return Cast(parts(sites, {}, study.data), minimum, str(error))
+    why = ""
+    try:
         check_groups(study, dataset)
         check_plan(study, roles)
     except (DatasetError, StudyError) as error:
-        return str(error)
-    return ""
+        why = str(error)
+    return Cast(parts(sites, roles, study.data), minimum, why)
 
 
 def _without_a_role(root: Path, study: StudyConfig, visits: list[Visit]) -> str:

@@ -15,6 +15,7 @@ from normfed_client import inspection
 from normfed_client.imaging import problem_list
 from normfed_client.imaging.bids import Problem
 from normfed_client.imaging.problem_list import print_problems
+from normfed_common.deployment.terminal import print_table
 
 SITES = ("university-hospital-of-the-north-at-the-river-elbe", "b")
 ROWS = [
@@ -26,7 +27,8 @@ ROWS = [
 @pytest.mark.parametrize("width", [20, 60, 80, 110, 130, 160, 250])
 def test_no_word_of_the_table_of_sites_is_cut_or_broken_by_us(width: int) -> None:
     shown = io.StringIO()
-    inspection._print_sites(Console(file=shown, width=width, force_terminal=True, color_system=None), ROWS)
+    console = Console(file=shown, width=width, force_terminal=True, color_system=None)
+    print_table(console, inspection.COLUMNS, ROWS, inspection.NUMBERS)
     text = shown.getvalue()
     for word in re.findall(r"[\w–-]+", " ".join(word for row in ROWS for word in row)):
         assert word in text
@@ -41,7 +43,8 @@ def test_on_a_narrow_terminal_lines_end_between_words_and_only_a_longer_name_is_
     name = "a-hospital-" * 9
     shown = io.StringIO()
     rows = [[name, *ROWS[0][1:]], *ROWS]
-    inspection._print_sites(Console(file=shown, width=width, force_terminal=True, color_system=None), rows)
+    console = Console(file=shown, width=width, force_terminal=True, color_system=None)
+    print_table(console, inspection.COLUMNS, rows, inspection.NUMBERS)
     lines = shown.getvalue().splitlines()
     assert [line for line in lines if not line.startswith("  ")] == [name, *SITES]
     assert max(len(line) for line in lines if line != name) <= width

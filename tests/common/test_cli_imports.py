@@ -32,9 +32,11 @@ finally:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A server with a run, and a site that joined it."""
+    """A server with a run, a site that joined it, and two studies that are none."""
     folder = tmp_path_factory.mktemp("place")
     (folder / "data").mkdir()
+    (folder / "misspelt.yaml").write_text("{name: s, fedration: {rounds: 3}, data: {modalities: [T1w]}}")
+    (folder / "broken.yaml").write_text("{name: [s")
     home = create(folder / "server", ServerConfig(name="F", address="fed.example.org:8000"))
     invitation = enrolment.load(admission.enrol(home, "a"))
     joined = joining.join(invitation, folder / "site", folder / "data", ())
@@ -65,6 +67,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "strategies",
             "strategies ditto",
         ),
+        *(
+            f"{name} misspelt.yaml"
+            for name in ("simulate", "compare", "statistics", "study domain-shift", "init --like")
+        ),
+        *(f"{name} data --study misspelt.yaml" for name in ("inspect", "preprocess")),
+        *("simulate broken.yaml", "simulate demo --set federation.round=3", "simulate nowhere.yaml"),
         *(f"server {name} --home server" for name in ("status", "runs", "renew")),
         *(
             f"server {name} {RUN}{' a' * (name == 'excuse')} --home server"

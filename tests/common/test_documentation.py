@@ -78,6 +78,17 @@ def test_a_page_that_is_none_is_refused_with_the_one_that_was_meant(tree: Path) 
         normfed("docs", "how-to/papers")
 
 
+def test_a_page_is_found_by_its_name_alone(tree: Path) -> None:
+    assert normfed("docs", "paper").output == normfed("docs", "how-to/paper").output
+
+
+def test_a_word_that_names_nothing_is_found_on_the_pages_that_say_it_most(tree: Path) -> None:
+    (tree / "README.md").write_text("# all of it\nBooktabs.\n")
+    (tree / "deploy" / "guides" / "how-to" / "paper.md").write_text("# Tables\nbooktabs, BOOKTABS\n")
+    with pytest.raises(UserError, match=r"Pages that say it: how-to/paper, readme\.$"):
+        normfed("docs", "booktabs")
+
+
 def test_a_wheel_alone_says_that_it_has_no_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documentation, "ROOT", tmp_path)
     assert "source tree" in normfed("docs").output

@@ -332,6 +332,19 @@ def test_json_mode_is_one_object_a_line(one_round: OneRound) -> None:
     assert Path(events[-1]["path"]).exists()
 
 
+def test_every_scan_of_an_evaluation_is_told_while_it_goes_on_and_none_is_in_the_log(one_round: OneRound) -> None:
+    (plan,) = (event for event in one_round.lines if event["event"] == "plan")
+    sites = [site for name, site in plan["sites"].items() if name != "pooled"]
+    test, held_out = (sum(site[role] for site in sites) for role in ("test", "held_out"))
+    federated = [event for event in one_round.lines if event.get("arm") == "federated"]
+    tasks = [event["task"] for event in federated if event["event"] == "scanned"]
+    assert (tasks.count("evaluate.score"), tasks.count("evaluate.measure")) == (test + held_out, test)
+    answers = [event for event in federated if event["event"] == "answered"]
+    assert [event["done"] for event in answers] == [*range(1, 10)]  # three steps at three sites
+    assert {event["total"] for event in answers} == {9}
+    assert "scanned" not in (one_round.folder / "events.jsonl").read_text()
+
+
 def test_p_values_overlay_on_their_scans_and_are_small_where_the_anomaly_is_high(run: Path) -> None:
     maps = sorted((run / "maps").glob("*desc-pvalue_map.nii.gz"))
     assert len(maps) == 7

@@ -14,7 +14,7 @@ from normfed_common.foundation.errors import DatasetError, HarmonizationError
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_simulation import experiment
-from normfed_simulation.taking_part import why_not
+from normfed_simulation.taking_part import foreseen
 
 Row = dict[str, Any]
 
@@ -109,7 +109,7 @@ def test_what_the_table_of_people_tells_is_refused_before_a_scan_is_opened(case:
     with pytest.raises(HarmonizationError) as refused:
         experiment.check(asked, data)
     assert said in str(refused.value)
-    assert why_not(asked, read_dataset(data)) == str(refused.value)
+    assert foreseen(asked, read_dataset(data)).why_not == str(refused.value)
 
 
 def test_combat_of_latents_asks_for_as_many_people_before_a_network_is_trained(tmp_path: Path) -> None:

@@ -59,6 +59,15 @@ def test_patients_without_a_figure_under_both_models_are_left_out(run: Run) -> N
     assert significance(run, ["atlas"], "auprc") == {"atlas": pytest.approx(expected)}
 
 
+def test_visits_of_one_patient_count_as_one_by_their_mean(run: Run) -> None:
+    ours, theirs = np.random.default_rng(2).random((2, 8, 3))
+    for arm, values in (("federated", ours), ("atlas", theirs)):
+        visits = {("a", f"sub-{who}_ses-{at}"): float(values[who, at]) for who in range(8) for at in range(3)}
+        write(run, arm, visits | {("a", "sub-0_ses-3"): None})
+    expected = wilcoxon(theirs.mean(1), ours.mean(1)).pvalue
+    assert significance(run, ["atlas"], "auprc") == {"atlas": pytest.approx(expected)}
+
+
 @pytest.mark.parametrize(("patients", "tested"), [(5, False), (6, True)])
 def test_fewer_than_six_patients_are_not_tested(run: Run, patients: int, tested: bool) -> None:
     for arm, step in (("federated", 0.01), ("atlas", 0.02)):

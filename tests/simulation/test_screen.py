@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from normfed_common.study.config import StudyConfig
+from normfed_server.events.fleeting import Answered, Scanned
 from normfed_server.events.kinds import (
     Damaged,
     Evaluated,
@@ -23,9 +24,9 @@ from normfed_server.events.kinds import (
     PlannedArm,
     RoundDone,
 )
-from normfed_server.events.log import EventLog
+from normfed_server.events.log import EventLog, pass_on
 from normfed_server.runs.folder import Run
-from normfed_simulation.screen import EVALUATION, TRAINING, JsonLines, Screen
+from normfed_simulation.screen import EVALUATION, TRAINING, JsonLines, Screen, Times
 
 PLAN = Planned(
     arms=(PlannedArm("federated", 2, ("a",)), PlannedArm("atlas", 0, ("a",))),
@@ -80,6 +81,51 @@ def test_bars_count_every_round_and_every_model_and_the_last_step_clears_the_det
         assert (evaluation.completed, evaluation.fields["detail"]) == (1, "atlas")
     events.say(Evaluated(arm="federated", sites=("a",)))  # nobody looks any more
     assert evaluation.completed == 1
+
+
+def test_the_bar_of_an_evaluation_moves_with_every_answer_and_says_what_is_done_with_every_scan(
+    screen: Screen, log: tuple[EventLog, Run]
+) -> None:
+    events, run = log
+    with screen.training(run):
+        events.say(PLAN)
+        evaluation = screen.progress.tasks[screen.tasks[EVALUATION]]
+        for _ in range(3):
+            pass_on(Scanned(arm="atlas", task="evaluate.score"))
+        assert (evaluation.completed, evaluation.fields["detail"]) == (0, "atlas: scoring, 3 scans")
+        pass_on(Answered(arm="atlas", site="a", done=1, total=4))
+        pass_on(Answered(arm="federated", site="a", done=2, total=4))
+        assert (evaluation.completed, evaluation.fields["detail"]) == (0.75, "federated: 2 of 4 answers")
+        events.say(Evaluated(arm="federated", sites=("a",)))  # two answers never came
+        assert evaluation.completed == 1.25
+        pass_on(Scanned(arm="atlas", task="train.round"))
+        pass_on(Scanned(arm="atlas", task="evaluate.measure"))
+        assert evaluation.fields["detail"] == "atlas: measuring, 1 scans"
+        events.say(Evaluated(arm="atlas", sites=("a",)))
+        assert (evaluation.completed, evaluation.finished) == (2, True)
+    assert [line.split(" ", 1)[1] for line in printed(screen) if EVALUATION in line] == [
+        f"Evaluation: {done} of 2" for done in (0, 1, 2)
+    ]
+    assert "scan" not in (run.folder / "events.jsonl").read_text()
+
+
+def test_a_bar_says_for_how_long_it_has_gone_on_before_anybody_knows_how_much_is_left() -> None:
+    now = 0.0
+    console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
+    screen = Screen(console)
+    screen.progress.get_time = lambda: now
+    screen.begin("Work", 4)
+    (task,) = screen.progress.tasks
+    now = 75.0
+    assert Times().render(task).plain == "0:01:15"
+    screen.advance("Work")
+    now = 100.0
+    screen.advance("Work")
+    assert Times().render(task).plain == "0:01:40, 0:00:50 left"
+    screen.advance("Work")
+    screen.advance("Work")
+    now = 200.0
+    assert Times().render(task).plain == "0:01:40"
 
 
 def test_bars_of_a_run_that_is_taken_up_again_begin_where_it_was(screen: Screen, log: tuple[EventLog, Run]) -> None:

@@ -33,6 +33,7 @@ from normfed_common.metrics.groups import EVERYBODY
 from normfed_common.metrics.summary import Summary, reportable_groups, summarise
 from normfed_common.metrics.tissue import tissue_classes
 from normfed_common.privacy import disclosure
+from normfed_common.processes.ticks import tick
 from normfed_common.wire.evaluation import CommonEdges
 
 IMAGE_AUROC = "image_auroc"  # no metric of one scan, but of all people's
@@ -206,6 +207,7 @@ class Evaluation:
             volumes.append(volumes_of(scored))
             if maps:
                 self._write_maps(case, common, places)
+            tick()
         self._keep(rows, volumes)
         ranked = self._may_leave(IMAGE_AUROC)
         held_out, ill = (self.held_out, self.ill) if ranked else ([], [])

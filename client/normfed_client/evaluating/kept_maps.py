@@ -16,6 +16,7 @@ from normfed_common.foundation.errors import DamagedError, SiteCode, SiteError
 from normfed_common.foundation.files import inside
 from normfed_common.learning.score import Score
 from normfed_common.models.base import NormativeModel
+from normfed_common.processes.ticks import tick
 
 SERVED = "served.safetensors"  # the model, for maps that have to be made again
 
@@ -72,9 +73,11 @@ class KeptMaps:
         """A scan's maps by a model, in the light of the person's earlier visits."""
         cases = next(cases for cases in self._groups if case in cases)
         try:
-            return score(model, until(case, cases), case.visit.name)
+            found = score(model, until(case, cases), case.visit.name)
         except SiteError as error:
             raise SiteError(error.code, f"{self._arm}: {error.detail}") from error
+        tick()
+        return found
 
     @cached_property
     def _served(self) -> NormativeModel:

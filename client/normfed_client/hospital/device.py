@@ -19,11 +19,11 @@ def choose_device(name: str) -> torch.device:
         If there is no such device, or CUDA is asked for and there is none.
     """
     if not re.fullmatch(DEVICE, name):
-        raise DatasetError(f"device {name}: not known. Use --device auto, cpu, cuda, or cuda:1 for the second card.")
+        raise DatasetError(f"device {name}: not known. Known: auto, cpu, cuda, and cuda:1 for the second card.")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise DatasetError(f"device {name}: this machine has no usable CUDA device. Use --device auto or cpu.")
+        raise DatasetError(f"device {name}: this machine has no usable CUDA device. Take auto or cpu.")
     if name.startswith("cuda:") and int(name.removeprefix("cuda:")) >= torch.cuda.device_count():
         raise DatasetError(f"device {name}: this machine has {torch.cuda.device_count()}, counted from cuda:0.")
     return torch.device(name)

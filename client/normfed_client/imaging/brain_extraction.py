@@ -20,7 +20,7 @@ from scipy import ndimage
 from normfed_client.imaging.nifti import Image
 
 PACKAGE = "deepbet"
-EXTRA = "normfed[brain-extraction]"
+EXTRA = "brain-extraction"
 BACKGROUND_SHARE = 0.5  # of the voxels of a skull-stripped scan at the least, all of one value
 BRAIN_ML = (500.0, 2200.0)  # any person's, fluid and stem included
 

@@ -17,6 +17,7 @@ from normfed_client.imaging.steps import Steps
 from normfed_client.imaging.template import BRAIN_LEVEL, Grid, common_grid, whole
 from normfed_common.foundation.errors import ScanError
 from normfed_common.study.preprocessing import PreprocessingConfig
+from normfed_common.wording.installing import with_extra
 
 MINIMUM_LIKENESS = 0.35
 # With the rim. Right registrations had 0.25 and more here and 0.38 and more inside, wrong ones at most 0.35 here and
@@ -177,7 +178,7 @@ def _checked(
 def _or_the_extra(brain: Brain | None) -> str:
     if brain is not None or brain_extraction.installed():
         return ""
-    return f" (or install {brain_extraction.EXTRA}, which finds most)"
+    return f" (or {with_extra(brain_extraction.EXTRA)}, which finds most)"
 
 
 def _likeness(image: np.ndarray, grid: Grid) -> float:

@@ -134,12 +134,12 @@ def summarise(
     minimum: int = 1,
     metrics: tuple[Metric, ...] = BUILT_IN,
 ) -> Summary:
-    """Sums over one site's patients.
+    """Sums over one site's patients, and the same of resamplings of these.
 
     Parameters
     ----------
     rows
-        One per patient: metric to value; absent and NaN are left out of that metric.
+        One per patient, or visit of one: metric to value; absent and NaN are left out of that metric.
     kinds
         Each patient's kind of lesion.
     groups
@@ -175,8 +175,10 @@ def summarise(
             )
     moments = np.einsum("gp,pmk->gmk", member.astype(float), stacked) * told[..., None]
     rng = seeds.generator(seed, "bootstrap", site)
-    draws = (
-        rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), resamplings)
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names.tolist()))}
+    whose = np.array([numbers[name] for name in names.tolist()], int)
+    draws = (  # of people, each with all rows of theirs: visits of one person are not independent
+        rng.multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), resamplings)[:, whose]
         if rows
         else np.zeros((resamplings, 0))
     )

@@ -32,15 +32,18 @@ def check_names(data: DataConfig, sites: Collection[str], subjects: Collection[s
     for key in ("sites", "train_sites", "out_of_sample"):
         _check(f"data.{key}", "site", getattr(data, key) or (), sites, where)
     people = [name for name in data.exclude if name.startswith(SUBJECT)]
-    _check("data.exclude", "site", (name for name in data.exclude if name not in people), sites, where)
+    _check("data.exclude", "site", (name for name in data.exclude if name not in people), sites, where, subjects or ())
     if subjects is not None:
         _check("data.exclude", "person", people, subjects, where)
 
 
-def _check(key: str, kind: str, names: Iterable[str], known: Collection[str], where: str) -> None:
+def _check(
+    key: str, kind: str, names: Iterable[str], known: Collection[str], where: str, people: Collection[str] = ()
+) -> None:
     for name in names:
         if name not in known:
             shown = sorted(known)[:SHOWN]
             rest = f" and {len(known) - len(shown)} more" if len(known) > len(shown) else ""
             unknown = f"{key}: no {kind} is called {name} ({where})."
-            raise StudyError(sentences(unknown, meant(name, known), f"Known: {', '.join(shown)}{rest}."))
+            person = f"Did you mean the person {SUBJECT}{name}?" if f"{SUBJECT}{name}" in people else ""
+            raise StudyError(sentences(unknown, person or meant(name, known), f"Known: {', '.join(shown)}{rest}."))

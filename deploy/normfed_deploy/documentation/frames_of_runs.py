@@ -6,8 +6,10 @@ from normfed_common.wording.keys import keys_of
 from normfed_deploy.documentation.markdown import code, prose, table
 from normfed_server.results import frames
 from normfed_server.results.layout import RunResults
+from normfed_simulation.people import PATIENTS
 
-FRAMES = {
+FRAMES: dict[str, frames.Columns] = {
+    "patients": PATIENTS,
     "models": frames.MODELS,
     "sites": frames.SITES,
     "kinds": frames.KINDS,
@@ -16,6 +18,7 @@ FRAMES = {
     "matrix": frames.MATRIX,
     "calibration": frames.CALIBRATION,
     "cohorts": frames.COHORTS,
+    "league": {**frames.LEAGUE, **{f"METRIC{end}": said for end, said in frames.RANKED.items()}},
 }
 NAMES = {float: "number", int: "whole number", str: "text", bool: "true or false"}
 

@@ -19,7 +19,7 @@ def metrics() -> str:
                 prose(metric.title),
                 _range(metric),
                 "higher" if metric.higher_is_better else "lower",
-                "by lesion" if metric.chance is None else f"{metric.chance:g}",
+                "varies" if metric.chance is None else f"{metric.chance:g}",
                 "ranks" if metric.needs == "scores" else "threshold",
                 prose(metric.about),
                 prose(references(metric.cited)),

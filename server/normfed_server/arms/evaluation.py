@@ -30,8 +30,9 @@ from normfed_common.wire.offers import Offer
 from normfed_common.wire.requests import Count, Measure, Payload, ScorePeople
 from normfed_server.arms.calibration import Calibration, calibrate
 from normfed_server.arms.plan import Arm
+from normfed_server.events.fleeting import Answered
 from normfed_server.events.kinds import Evaluated, Missing
-from normfed_server.events.log import EventLog
+from normfed_server.events.log import EventLog, pass_on
 from normfed_server.sites import claims
 from normfed_server.sites.asking import Asker, SiteFailed
 from normfed_server.sites.letterhead import Letterhead
@@ -129,6 +130,7 @@ class Evaluator:
         self.arm, self.progress, self.letterhead, self.roster = arm, progress, letterhead, roster
         self.study = letterhead.study
         self.asker, self.events = asker, events
+        self._answers = 0
 
     def run(self) -> ArmResult:
         """All figures of the arm.
@@ -238,16 +240,25 @@ class Evaluator:
         whole = np.diff(above, axis=1, prepend=0)[:, ::-1].astype(np.int64)
         return np.stack([histograms.rebinned(row, low, high, edges) for row in whole])
 
+    def _one_more(self, site: str) -> None:
+        """Say that a site answered: where only the ranking is asked for once, else three times."""
+        self._answers += 1
+        total = sum(1 if detail == "ranking" else 3 for detail in self.arm.evaluate.values())
+        pass_on(Answered(arm=self.arm.name, site=site, done=self._answers, total=total))
+
     def _scored(self, site: str, answer: Answer, arrays: Arrays) -> Summary | ScoreRange:
+        self._one_more(site)
         if self.arm.evaluate[site] == "ranking":
             groups = answer.told(ScoredPeople).groups
             return self._summary(site, groups, arrays, perhaps_nobody=self.study.data.tests_without_lesions)
         return claims.score_range(arrays)
 
     def _counted(self, site: str, answer: Answer, arrays: Arrays) -> Arrays:
+        self._one_more(site)
         return claims.coarse_counts(arrays, self.roster.sites[site], self.study.preprocessing.most_voxels)
 
     def _measured(self, edges: int, site: str, answer: Answer, arrays: Arrays) -> tuple[Summary, Arrays, float | None]:
+        self._one_more(site)
         counts = claims.counts(arrays, edges, self.roster.sites[site], self.study.preprocessing.most_voxels)
         return self._summary(site, answer.told(Figures).groups, arrays), counts, claims.image_auroc(arrays)
 

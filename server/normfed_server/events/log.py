@@ -6,17 +6,26 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from normfed_server.events.fleeting import Fleeting
 from normfed_server.events.kinds import Event
 
-Listener = Callable[[Event], None]
+Listener = Callable[[Event | Fleeting], None]
 
 _listeners: list[Listener] = []
+_telling = threading.Lock()  # listeners are told one thing after the other, whichever threads they happen in
 
 
 def subscribe(listener: Listener) -> Callable[[], None]:
     """Call ``listener`` with every event of this process; returns how to stop it."""
     _listeners.append(listener)
     return lambda: _listeners.remove(listener)
+
+
+def pass_on(event: Event | Fleeting) -> None:
+    """Tell the listeners, and write nothing."""
+    with _telling:
+        for listener in list(_listeners):
+            listener(event)
 
 
 class EventLog:
@@ -31,5 +40,4 @@ class EventLog:
         with self._lock:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(event.line() + "\n")
-            for listener in list(_listeners):
-                listener(event)
+            pass_on(event)

@@ -60,8 +60,7 @@ def _patients(results: RunResults, site: str, metric: str) -> int:
 
 def _told(results: RunResults, site: str, metric: str, difference: Difference) -> Difference:
     """Without its interval where there are too few patients."""
-    ends = choice.told(difference.ci95, _patients(results, site, metric))
-    return Difference(mean=difference.mean, ci95=ends or (None, None))
+    return choice.told_difference(difference, _patients(results, site, metric))
 
 
 def _differences(axes: Axes, found: Mapping[Any, Difference], marker: str, size: float) -> None:

@@ -8,6 +8,7 @@ from normfed_common.algorithms.arms import FEDERATED, OWN, POOLED
 from normfed_server.paper import choice
 from normfed_server.paper.latex import WORDS, Table, bold, escaped
 from normfed_server.paper.rounding import NOTHING, difference, interval, number, one_decimal, surely_best, with_interval
+from normfed_server.report.verdicts import borrowing
 from normfed_server.report.words import capital
 from normfed_server.results.chance import chance
 from normfed_server.results.layout import Difference, Figures, RunResults
@@ -22,6 +23,7 @@ HEADS = {
     POOLED: "pooled",
 }  # of columns, which have no room for what models are called
 BASELINE = "baseline"
+BORROWS = " Where a site trains nothing, the mean over the other sites' own models stands for its own."
 
 
 def models(results: RunResults) -> Iterator[Table]:
@@ -49,7 +51,7 @@ def _models(results: RunResults, names: list[str], metrics: list[str], name: str
             cell = NOTHING
             if figure is not None:
                 mean = number(figure.mean, described)
-                ends = interval(figure.ci95, described)
+                ends = interval(choice.told(figure.ci95, figure.n), described)
                 cell = f"{bold(mean) if best[metric] == model else mean} {ends}".rstrip()
             cells.append(cell)
         rows.append([escaped(results.title(model)), *cells])
@@ -58,7 +60,7 @@ def _models(results: RunResults, names: list[str], metrics: list[str], name: str
         f"How well lesions are found. {OF_PATIENTS}, of at most {n} patients; image AUROC is over people. The study's "
         f"own model: {escaped(results.title(FEDERATED))}. Chance is what a map of noise gets: of average precision the "
         "lesions' share of the voxels. Bold: surely better than every other model by the 95\\,\\% interval of the "
-        "difference to the federated model, or by intervals that are apart."
+        f"difference to the federated model, or by intervals that are apart.{_borrows(results)}"
     )
     titles = [escaped(results.metrics[metric].title) for metric in metrics]
     return Table(name, caption, ["Model", *titles], [WORDS, *"l" * len(metrics)], rows)
@@ -104,7 +106,7 @@ def groups(results: RunResults, metric: str, by: str) -> Table:
     if any(model.trainings for model in results.evaluation.values()):
         caption += " Further trainings are known over all patients alone."
     head = {"sites": "Site", "kinds": "Lesion"}[by]
-    caption += f" {_heads(results, names)}"
+    caption += f" {_heads(results, names)}{_borrows(results)}"
     columns = [head, "$n$", *(HEADS.get(name, BASELINE) for name in names), *(["chance"] if by_site else [])]
     return Table(f"{by}-{metric}", caption, columns, f"lr{'l' * (len(columns) - 2)}", rows)
 
@@ -124,13 +126,15 @@ def gains(results: RunResults) -> Table:
     for name, found in results.differences.items():
         cells = []
         for metric in metrics:
-            apart = found.all.get(metric)
-            cells.append(NOTHING if apart is None else difference(apart))
+            apart, ours = found.all.get(metric), results.evaluation[FEDERATED].all.get(metric)
+            n = 0 if ours is None else ours.n
+            cells.append(NOTHING if apart is None else difference(choice.told_difference(apart, n)))
         rows.append([escaped(results.title(name)), *cells])
     titles = [escaped(results.metrics[metric].title) for metric in metrics]
     paired = "paired by patient" if results.intervals == "bootstrap" else "as of independent samples"
     caption = (
         f"The federated model less each other one: difference of means over all patients [95\\,\\% interval, {paired}]."
+        f"{_borrows(results)}"
     )
     return Table("gains", caption, ["Federated less", *titles], [WORDS, *"l" * len(metrics)], rows)
 
@@ -139,6 +143,10 @@ def _heads(results: RunResults, names: Sequence[str]) -> str:
     """What the columns of models are, in a sentence."""
     said = [f"{HEADS.get(name, BASELINE)}: {escaped(results.title(name))}" for name in names]
     return f"{capital('; '.join(said))}."
+
+
+def _borrows(results: RunResults) -> str:
+    return BORROWS if borrowing(results) else ""
 
 
 def league(results: RunResults, metric: str) -> Table:
@@ -152,6 +160,7 @@ def league(results: RunResults, metric: str) -> Table:
     caption = (
         f"Strategies by {escaped(title)}, in the order of average precision; then each site alone and all scans in one "
         f"place. {OF_PATIENTS}; the mean at the worst site; the gain over each site training alone."
+        f"{_borrows(results)}"
     )
     columns = ["Strategy", escaped(title), "worst site", "gain"]
     return Table(f"league-{metric}", caption, columns, [WORDS, *"lll"], rows)

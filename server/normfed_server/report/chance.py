@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from normfed_server.report.words import number
+from normfed_server.report.words import small
 from normfed_server.results.chance import chance
 from normfed_server.results.layout import AUROC, PRECISION, RunResults
 
@@ -14,4 +14,4 @@ def beside(results: RunResults, metric: str) -> str:
     found = chance(results, metric)
     if found is None:
         return f" (chance: {SHARE}, not known of this run)" if metric == PRECISION else ""
-    return f" (chance {found:g})" if metric == AUROC else f" (chance {number(found)})"
+    return f" (chance {found:g})" if metric == AUROC else f" (chance {small(found)})"

@@ -110,13 +110,15 @@ def gains(differences: Mapping[str, Differences], models: Sequence[str], metric:
             error_x=_bars(list(values.values()), colour),
             name=f"minus {name}",
             mode="markers",
+            orientation="h",  # models of a site stand below each other
             marker={"size": 9, "color": colour},
         )
     figure.add_vline(x=0, line_color=CURRENT, line_width=1)
     places = max((len(found.sites) for found in differences.values()), default=0)
-    layout = legend_below(max(380, 130 + 26 * places), len(models))
+    row = max(26, 9 * len(models))
+    layout = legend_below(max(380, 130 + row * (1 + places)), len(models))
     figure.update_layout(**layout, xaxis_title=f"federated minus the other, {title}", scattermode="group")
-    figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(autorange="reversed", dtick=1)
     return to_html(figure)
 
 
@@ -149,7 +151,7 @@ def matrix(results: RunResults, metric: str, middle: float | None) -> str:
     figure.update_layout(
         **{**LAYOUT, "height": 90 + 42 * len(names)}, xaxis_title="tested at", yaxis_title="trained at"
     )
-    figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(autorange="reversed", dtick=1)
     return to_html(figure)
 
 
@@ -181,7 +183,7 @@ def league_gains(results: RunResults, metric: str = "auroc") -> str:
     title = results.metrics[metric].title
     layout = legend_below(150 + 26 * len(gained), len(sites) if few else 1)
     figure.update_layout(**layout, xaxis_title=f"gain in {title} over {TITLES[OWN]}")
-    figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(autorange="reversed", dtick=1)
     return to_html(figure)
 
 
@@ -205,7 +207,7 @@ def league_sites(results: RunResults, metric: str = "auroc") -> str:
     )
     figure = go.Figure(heat)
     figure.update_layout(**{**LAYOUT, "height": 110 + 26 * len(gained)}, xaxis_title="tested at")
-    figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(autorange="reversed", dtick=1)
     return to_html(figure)
 
 
@@ -243,7 +245,7 @@ def hospital_times(history: Sequence[RoundFigures], median_s: Mapping[str, float
             marker={"color": colour, "size": 7, "opacity": 0.6},
         )
     figure.update_layout(**legend_below(150 + 22 * len(sites), 2), xaxis_title="minutes from the round's beginning")
-    figure.update_yaxes(categoryorder="array", categoryarray=sites)
+    figure.update_yaxes(categoryorder="array", categoryarray=sites, dtick=1)
     return to_html(figure)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from normfed_common.algorithms.arms import OWN, POOLED
 from normfed_server.report.lesions import CHANCE, FEWEST_PATIENTS, beside_chance, plural
 from normfed_server.report.verdicts import (
@@ -13,6 +15,7 @@ from normfed_server.report.verdicts import (
     Verdict,
     difference_of,
     figure_of,
+    judged,
     means_of,
     same,
     trainings_of,
@@ -93,8 +96,13 @@ def _at_unseen_hospitals(results: RunResults) -> list[str]:
     if not found or max(beside.n for beside in found.values()) < FEWEST_PATIENTS:
         return []
     reached = listed(f"{TITLES[metric]} {number(beside.unseen)}" for metric, beside in found.items())
-    mean = _judged(results, {name: (beside.borrowed, beside.over_borrowed, beside.n) for name, beside in found.items()})
-    best = _judged(results, {name: (beside.best, beside.over_best, beside.n) for name, beside in found.items()})
+    mean = _judged(
+        (name, beside.borrowed, beside.over_borrowed, unseen_verdict(results, name, beside.over_borrowed, beside.n))
+        for name, beside in found.items()
+    )
+    best = _judged(  # by the interval alone: which model is the best changes from training to training
+        (name, beside.best, beside.over_best, judged(beside.over_best, beside.n)) for name, beside in found.items()
+    )
     return [
         f"At a hospital that it never saw the federation's model reaches {reached}; beside the mean of all other "
         f"hospitals' own models there it is {mean}.",
@@ -102,12 +110,12 @@ def _at_unseen_hospitals(results: RunResults) -> list[str]:
     ]
 
 
-def _judged(results: RunResults, theirs: dict[str, tuple[float | None, Difference, int]]) -> str:
+def _judged(theirs: Iterable[tuple[str, float | None, Difference, Verdict]]) -> str:
     """Better, worse or tied by every metric, those of one verdict together."""
     groups: dict[Verdict, list[str]] = {}
-    for metric, (figure, difference, patients) in theirs.items():
+    for metric, figure, difference, found in theirs:
         by = f"{TITLES[metric]} ({number(figure)}; {_difference_in_words(difference, True)})"
-        groups.setdefault(unseen_verdict(results, metric, difference, patients), []).append(by)
+        groups.setdefault(found, []).append(by)
     return listed(f"{found} by {listed(metrics)}" for found, metrics in groups.items())
 
 

@@ -30,7 +30,7 @@ from normfed_server.report.verdicts import (
     trivial,
     worse_on,
 )
-from normfed_server.report.words import capital, listed, number, percent, signed
+from normfed_server.report.words import capital, listed, number, percent, signed, small
 from normfed_server.report.worth import worth
 from normfed_server.results.chance import chance
 from normfed_server.results.layout import AUROC, PRECISION, Figures, RunResults
@@ -121,7 +121,7 @@ def _at_chance(results: RunResults) -> str:
     if precision is not None and share is not None and low is not None and low <= share:
         return (
             f"the {title(results)} is not distinguishable from chance (average precision {number(precision.mean)}; "
-            f"chance {number(share)}, {SHARE})"
+            f"chance {small(share)}, {SHARE})"
         )
     return ""
 

@@ -28,7 +28,17 @@ from normfed_server.report.people import PatientRow, PicturedCase
 from normfed_server.report.privacy import write_privacy
 from normfed_server.report.provenance import provenance
 from normfed_server.report.rendering import templates
-from normfed_server.report.verdicts import OURS, SAME, TITLES, enough, main_models, same, title, verdicts_of
+from normfed_server.report.verdicts import (
+    OURS,
+    SAME,
+    TITLES,
+    difference_of,
+    enough,
+    main_models,
+    same,
+    title,
+    verdicts_of,
+)
 from normfed_server.report.words import adapted_sentences, note_sentences, warnings
 from normfed_server.results import influence, layout
 from normfed_server.results.chance import chance
@@ -99,7 +109,7 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
         cases=patients.cases,
         people=patients.people,
         touched=patients.touched,
-        significance=patients.significance,
+        significance=_tested(results, patients.significance),
         left_out=patients.left_out,
         study=plain_yaml.text(run.study.model_dump(mode="json")),
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),
@@ -220,6 +230,13 @@ def _beside(results: RunResults) -> dict[str, str]:
         each = [f"{found} by {TITLES[metric]}" for metric, found in reversed(verdicts.items())]
         said[name] = next(iter(verdicts.values())) if len(set(verdicts.values())) == 1 else ", ".join(each)
     return said
+
+
+def _tested(results: RunResults, significance: Mapping[str, float]) -> dict[str, float]:
+    """Without models of which no patient's figure differs: there is nothing to test."""
+    apart = {name: difference_of(results, name, PRECISION) for name in significance}
+    alike = {name for name, difference in apart.items() if difference is not None and same(difference)}
+    return {name: p for name, p in significance.items() if name not in alike}
 
 
 def _trainings(shown: Mapping[str, ModelFigures]) -> dict[str, int]:

@@ -36,7 +36,8 @@ class PatientRow:
     baseline
         Average precision of the best trivial baseline.
     detected
-        How many of the lesions a cluster touches: ``found``, ``missed``, ``3 of 12``; empty where that is not known.
+        How many of the lesions a cluster touches: ``found``, ``missed``, ``3 of 12``, or their share where ``lesions``
+        is None; empty where that is not known.
     lesions
         Those that are touched, and how many there are; None of a run from before they were kept.
     """
@@ -83,6 +84,8 @@ class PicturedCase:
         None where it has none.
     remarks
         Of the model on the scan, see `Score`.
+    ill
+        Whether it is a patient, and not somebody healthy.
     """
 
     title: str

@@ -19,8 +19,7 @@ def sites_apart(results: RunResults) -> list[str]:
     text = f"From site to site {TITLES[PRECISION]} goes from {' to '.join(ends)}"
     lowest = min(aurocs, key=lambda site: aurocs[site], default="")
     if lowest:
-        where = "there too" if lowest == worst else f"at {lowest}"
-        text += f"; AUROC is least {where} ({small(aurocs[lowest])})"
+        text += f"; AUROC is least at {lowest}{' too' if lowest == worst else ''} ({small(aurocs[lowest])})"
     return [f"{text}."]
 
 

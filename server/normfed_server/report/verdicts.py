@@ -110,6 +110,15 @@ def trivial(results: RunResults) -> dict[str, dict[str, Verdict]]:
     return found
 
 
+def borrowing(results: RunResults) -> set[str]:
+    """Sites that are tested and train nothing: there the figures of `OWN` are the mean over all other sites' models.
+
+    None of older runs, which do not say who trained.
+    """
+    own = results.evaluation.get(OWN)
+    return set(own.sites) - set(results.trained) if own is not None and results.trained else set()
+
+
 def worse_on(results: RunResults, kind: str, metric: str) -> dict[str, Difference]:
     """The trivial baselines that surely find a kind of lesion better, and by how much."""
     figures = results.evaluation[OURS].kinds.get(kind, {})

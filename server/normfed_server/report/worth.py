@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from normfed_common.algorithms.arms import OWN
 from normfed_server.report.lesions import FEWEST_PATIENTS
-from normfed_server.report.verdicts import OURS, TITLES, difference_of, figure_of, unseen_verdict, verdict
+from normfed_server.report.verdicts import (
+    OURS,
+    TITLES,
+    Verdict,
+    borrowing,
+    difference_of,
+    figure_of,
+    unseen_verdict,
+    verdict,
+)
 from normfed_server.report.words import signed
 from normfed_server.results.layout import PRECISION, RunResults
 
 BY = f"by {TITLES[PRECISION]}"
+NO_MODEL_OF_THEIR_OWN = "what they have alone (their own models or, where they train none, the mean of the others')"
 
 
 def worth(results: RunResults) -> list[str]:
@@ -17,19 +27,26 @@ def worth(results: RunResults) -> list[str]:
     difference, figure = difference_of(results, OWN, PRECISION), figure_of(results, OURS, PRECISION)
     if difference is None or figure is None or figure.n < FEWEST_PATIENTS or len(results.trained) == 1:
         return []
-    alone = verdict(results, OWN, PRECISION)
-    if alone == "better":
-        return [f"Hospitals that train gain {BY} over their own models ({signed(difference.mean)})."]
-    unseen = results.unseen.all.get(PRECISION) if results.unseen is not None else None
-    if unseen is None or unseen.n < FEWEST_PATIENTS:
-        if alone == "worse":
-            return [f"Hospitals that train lose {BY}: their own models are better ({signed(difference.mean)})."]
-        return [f"With this model, on these scans, no hospital that trains is seen to gain {BY} from the others."]
-    if unseen_verdict(results, PRECISION, unseen.over_borrowed, unseen.n) == "better":
-        return [
-            f"A hospital that trains gains nothing {BY} over its own model; one that does not train does, over any "
-            "other hospital's: that is what this federation is for."
-        ]
-    return [
-        f"With this model, on these scans, no hospital is seen to gain {BY} from the others, whether it trains or not."
-    ]
+    all_train = not borrowing(results)
+    who, alone = ("Hospitals that train", "their own models") if all_train else ("Hospitals", NO_MODEL_OF_THEIR_OWN)
+    found, unseen, gap = verdict(results, OWN, PRECISION), _at_unseen_hospitals(results), signed(difference.mean)
+    if found == "better":
+        return [f"{who} gain {BY} over {alone} ({gap})."]
+    lose = f"{who} lose {BY} against {alone} ({gap})"
+    if unseen == "better":
+        text = lose if found == "worse" else f"{who} are not seen to gain {BY} over {alone}"
+        outside = "one that does not train gains over the mean of the others' models"
+        return [f"{text}; {outside}: that is what this federation is for."]
+    if found == "worse":
+        return [f"{lose}."]
+    nobody = "no hospital" if unseen or not all_train else "no hospital that trains"
+    end = ", whether it trains or not" if unseen else ""
+    return [f"With this model, on these scans, {nobody} is seen to gain {BY} from the others{end}."]
+
+
+def _at_unseen_hospitals(results: RunResults) -> Verdict | None:
+    """What the federation is to hospitals that train nothing; None where that was not tested on patients enough."""
+    found = results.unseen.all.get(PRECISION) if results.unseen is not None else None
+    if found is None or found.n < FEWEST_PATIENTS:
+        return None
+    return unseen_verdict(results, PRECISION, found.over_borrowed, found.n)

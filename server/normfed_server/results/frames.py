@@ -102,7 +102,7 @@ COHORTS: Columns = {
     "trains": (bool, "whether the site trains the federated model"),
     "left_out": (str, "why it takes no part"),
 }
-_LEAGUE: Columns = {
+LEAGUE: Columns = {
     "model": (str, "of a strategy, or local or pooled"),
     "title": (str, "what people read"),
     "strategy": (str, "of the algorithm; None for local and pooled"),
@@ -110,7 +110,7 @@ _LEAGUE: Columns = {
     "megabytes_per_round": (float, "out and back, over all sites"),
     "seconds_per_round": (float, "of the sites' training, added up"),
 }
-_RANKED: Columns = {
+RANKED: Columns = {  # of `league`, behind the name of every metric that strategies are compared by
     "": (float, "mean over patients"),
     "_low": (float, "lower end of the 95 % interval of the mean"),
     "_high": (float, "upper end of it"),
@@ -277,10 +277,10 @@ def league(results: RunResults) -> pd.DataFrame:
 
 
 def league_columns(results: RunResults) -> Columns:
-    """Of `league`: for every metric that strategies are compared by, its name and its name with endings."""
+    """Of `league`: those of `LEAGUE`, then for every metric that strategies are compared by those of `RANKED`."""
     ranked = list(results.league[0].figures) if results.league else []
-    by_metric = {f"{metric}{end}": said for metric in ranked for end, said in _RANKED.items()}
-    return {**_LEAGUE, **by_metric}
+    by_metric = {f"{metric}{end}": said for metric in ranked for end, said in RANKED.items()}
+    return {**LEAGUE, **by_metric}
 
 
 def _league_row(row: LeagueRow) -> dict[str, Any]:

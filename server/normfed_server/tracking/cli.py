@@ -36,3 +36,4 @@ def export(
         raise typer.Exit(130) from None
     for one in asked:
         typer.echo(one.place)
+        typer.echo(f"Look at it: {one.look}", err=True)

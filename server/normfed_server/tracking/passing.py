@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,10 +11,13 @@ from pathlib import Path
 
 from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.foundation.errors import RunError, UserError
+from normfed_common.processes.supervision import is_running
+from normfed_common.wording.installing import program, with_extra
 from normfed_server.events.kinds import Failed, Planned, RoundDone
 from normfed_server.results import layout
 from normfed_server.results.layout import RunResults
 from normfed_server.results.sharing import study_without_people, without_losses, without_single_people
+from normfed_server.runs.at_work import is_at_work
 from normfed_server.runs.folder import REPORT, Run, counts_only
 from normfed_server.runs.following import EVERY_S, Tail
 from normfed_server.state.folder import LEDGER
@@ -22,19 +26,23 @@ from normfed_server.tracking import telling
 from normfed_server.tracking.telling import Listener, Parameter, Tracker
 from normfed_server.tracking.uris import without_password
 
-EXTRA = "normfed[export]"
+EXTRA = "export"
 LIBRARIES = ("mlflow", "wandb")  # whose errors are of their own; others are of the system
 LONGEST = 500  # letters of what a library says
+_GONE = "Nothing has worked on it for a minute: its process ended without a word, or its server does not run."
 REPORT_S = 600.0  # that a report may take once all figures are there; after it, there is none
+GONE_S = 60.0  # that nobody may work on a run, which is begun, or whose server is restarted, without its being over
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A tracker that is asked for: by which option, where it is as people may read it, and how it is made."""
+    """A tracker that is asked for: by which option, where it is as people may read it, how it is made, and how people
+    look at it once it is told."""
 
     option: str
     place: str
     make: Callable[[], Tracker]
+    look: str = ""
 
     @contextmanager
     def answering(self) -> Iterator[None]:
@@ -42,7 +50,7 @@ class Asked:
         try:
             yield
         except ImportError as error:
-            raise UserError(f"{error.name or error} is not installed. Run: pip install '{EXTRA}'.") from error
+            raise UserError(f"{error.name or error} is not installed. Run: {with_extra(EXTRA)}") from error
         except Exception as error:
             if not isinstance(error, OSError) and type(error).__module__.split(".")[0] not in LIBRARIES:
                 raise
@@ -65,14 +73,26 @@ def asked_for(name: str, mlflow: str | None, tensorboard: Path | None, wandb_off
 
     found: list[Asked] = []
     if mlflow is not None:
-        found.append(Asked("--mlflow", without_password(mlflow), lambda: Mlflow(mlflow, name)))
+        place = without_password(mlflow)
+        found.append(Asked("--mlflow", place, lambda: Mlflow(mlflow, name), _with_mlflow(place)))
     if tensorboard is not None:
-        found.append(Asked("--tensorboard", str(tensorboard), lambda: Board(tensorboard, name)))
+        look = f"{program('tensorboard')} --logdir {shlex.quote(str(tensorboard))}"
+        found.append(Asked("--tensorboard", str(tensorboard), lambda: Board(tensorboard, name), look))
     if wandb_offline is not None:
-        found.append(Asked("--wandb-offline", str(wandb_offline), lambda: WandbOffline(wandb_offline, name)))
+        look = f"{program('wandb')} sync {shlex.quote(str(wandb_offline))}/wandb/offline-run-*, which sends it"
+        found.append(Asked("--wandb-offline", str(wandb_offline), lambda: WandbOffline(wandb_offline, name), look))
     if not found:
         raise UserError("Say where to: --mlflow URI, --tensorboard DIR or --wandb-offline DIR.")
     return found
+
+
+def _with_mlflow(place: str) -> str:
+    """The page of a server; of a folder what shows it, which MLflow's small package, the extra's, does not have, and
+    newer releases do only where they are told that a folder is meant."""
+    if place.startswith(("http://", "https://")):
+        return f"{place}, experiment normfed"
+    command = f"MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri {shlex.quote(place)}"
+    return f"{command} (once: {program('pip')} install mlflow)"
 
 
 class Together:
@@ -164,7 +184,7 @@ def pass_on(run: Run, tracker: Listener, *, patients: bool) -> None:
 
 
 def follow(run: Run, tracker: Listener, *, patients: bool, wait: Callable[[float], None] = time.sleep) -> None:
-    """Tell a tracker of a run from its beginning until its report is written, as it goes on.
+    """Tell a tracker of a run from its beginning until its report, tables and figures are written, as it goes on.
 
     Raises
     ------
@@ -174,9 +194,11 @@ def follow(run: Run, tracker: Listener, *, patients: bool, wait: Callable[[float
     events = Tail(run.folder / "events.jsonl")
     tracker.parameters(telling.parameters(run.study if patients else study_without_people(run.study)))
     alone: set[str] = set()  # sites that learn from one person
-    failed, waited_s = "", 0.0
-    while True:
-        over, ended = waited_s >= REPORT_S or _reported(run), _ended(run)  # before the events, so that none is missed
+    failed, waited_s, gone_s = "", 0.0, 0.0
+    while True:  # how it stands is asked before the events are read, so that none is missed
+        gone_s = 0.0 if _is_looked_after(run) else gone_s + EVERY_S
+        over = waited_s >= REPORT_S or _reported(run)
+        ended = _ended(run) or (_GONE if gone_s > GONE_S else "")
         for event in events.new():
             if isinstance(event, Planned) and not patients:
                 alone = {site for site, people in event.sites.items() if people.train == 1}
@@ -194,6 +216,12 @@ def follow(run: Run, tracker: Listener, *, patients: bool, wait: Callable[[float
     _end(run, tracker, patients=patients)
 
 
+def _is_looked_after(run: Run) -> bool:
+    """Whether a process works on the run, or the server that goes on with it runs."""
+    server = run.folder.resolve().parents[1]
+    return is_at_work(run.folder) or ((server / LEDGER).exists() and is_running(server / "log"))
+
+
 def _reported(run: Run) -> bool:
     """Whether the report of its figures is written."""
     report, metrics = run.folder / REPORT, run.folder / layout.FILE
@@ -209,8 +237,10 @@ def _ended(run: Run) -> str:
         return "Its folder was removed."
     ledger = run.folder.resolve().parents[1] / LEDGER
     entries = Ledger(ledger).all() if ledger.exists() else []  # of the server whose run it is
-    state = next((entry.state for entry in entries if entry.name == run.folder.name), State.OPEN)
-    return "The operator stopped it." if state is State.STOPPED else ""
+    found = next((entry for entry in entries if entry.name == run.folder.name), None)
+    if found is None or found.state not in (State.STOPPED, State.FAILED):
+        return ""
+    return "The operator stopped it." if found.state is State.STOPPED else f"It failed: {found.why}"
 
 
 def _end(run: Run, tracker: Listener, *, patients: bool) -> None:

@@ -14,6 +14,7 @@ from normfed_simulation import comparison, started
 from normfed_simulation.api.opened import OpenRun
 from normfed_simulation.api.places import Place, Places, paths
 from normfed_simulation.api.progress import watching
+from normfed_simulation.api.wording import spoken_in_python
 from normfed_simulation.attacks import Attack
 from normfed_simulation.comparison import Entry
 from normfed_simulation.conditions import Conditions
@@ -25,6 +26,7 @@ Study = Place | Mapping[str, Any] | StudyConfig
 Data = Places | None
 
 
+@spoken_in_python
 def simulate(
     study: Study = "demo",
     *,
@@ -71,6 +73,7 @@ def simulate(
     return _finished(begun, progress)
 
 
+@spoken_in_python
 def compare(
     study: Study = "siamese",
     *,
@@ -110,6 +113,7 @@ def compare(
     return _finished(begun, progress)
 
 
+@spoken_in_python
 def resume(
     run: Place,
     *,
@@ -134,6 +138,7 @@ def resume(
     return _finished(started.resume(Path(run), paths(data), Means(engine, device, workers)), progress)
 
 
+@spoken_in_python
 def open_run(run: Place) -> OpenRun:
     """A finished run, in frames, models and maps.
 

@@ -8,9 +8,11 @@ from normfed_client.imaging.cache import default_root
 from normfed_simulation import experiment, study_data
 from normfed_simulation.api.calls import Study, asked
 from normfed_simulation.api.progress import watching
+from normfed_simulation.api.wording import spoken_in_python
 from normfed_simulation.watcher import Watcher
 
 
+@spoken_in_python
 def example_data(study: Study = "demo", *, progress: bool | Watcher = True) -> Path:
     """The synthetic people of a study as a BIDS dataset in the cache, made where it is not there yet.
 

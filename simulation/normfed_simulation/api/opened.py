@@ -26,6 +26,7 @@ from normfed_server.results.layout import RunResults
 from normfed_server.runs.folder import REPORT, reopen
 from normfed_simulation import people, remade
 from normfed_simulation.api.places import Place
+from normfed_simulation.api.wording import spoken_in_python
 
 if TYPE_CHECKING:
     import pandas
@@ -114,6 +115,7 @@ class OpenRun:
         """A row for every site: its people by role."""
         return frames.cohorts(self.results)
 
+    @spoken_in_python
     def model(self, name: str = FEDERATED, site: str | None = None, device: str = "cpu") -> NormativeModel:
         """One of the run's models, ready to score prepared scans.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 
 import pandas
@@ -14,6 +15,7 @@ from normfed_common.study.withdrawn import read as read_withdrawn
 from normfed_simulation.api.opened import OpenRun
 from normfed_simulation.api.places import Place, Places, paths
 from normfed_simulation.api.progress import watching
+from normfed_simulation.api.wording import as_called, spoken_in_python
 from normfed_simulation.watcher import Watcher
 
 WHAT = "Scoring"
@@ -21,6 +23,7 @@ COLUMNS = list(PersonScore.__dataclass_fields__)
 RENAMED = {"participant_id": "subject", "map": "anomaly_map", "p_map": "p_value_map"}  # a frame has a method called map
 
 
+@spoken_in_python
 def score(
     run: OpenRun | Place,
     inputs: Places = (),
@@ -79,9 +82,13 @@ def score(
         )
     rows = [[getattr(row, name) for name in COLUMNS] for row in scores.people]
     frame = pandas.DataFrame(rows, columns=COLUMNS).rename(columns=RENAMED)
+    frame["reason"] = [as_called(row.reason, PARAMETERS) for row in scores.people]
     frame["session"] = [None if row.session is None else row.session.removeprefix("ses-") for row in scores.people]
     frame.attrs["notes"] = [*withdrawn, *scores.notes]
     return frame
+
+
+PARAMETERS = frozenset(signature(score).parameters)
 
 
 class _Told(ScoreListener):
@@ -99,11 +106,11 @@ class _Told(ScoreListener):
         """See the base class."""
         self._watcher.begin(WHAT, people)
         for row in refused:
-            self._watcher.warn(row.reason)
+            self._watcher.warn(as_called(row.reason, PARAMETERS))
 
     def done(self, row: PersonScore) -> None:
         """See the base class."""
         self._watcher.advance(WHAT, row.name)
-        for text in (row.reason, *row.remarks):
+        for text in (as_called(row.reason, PARAMETERS), *row.remarks):
             if text:
                 self._watcher.warn(text if row.name in text else f"{row.name}: {text}")

@@ -21,7 +21,8 @@ def inspect(
         bool, typer.Option("--every", help="Name everybody with a problem that many have, not one of them.")
     ] = False,
     study: Annotated[
-        Path | None, typer.Option(help="Show the sites as this study has them: its dataset's parameters, its split.")
+        Path | None,
+        typer.Option(help="Show the sites as this study has them, and how many of each train, are held out, test."),
     ] = None,
     changed: SetOption = None,
     page: Annotated[Path | None, typer.Option(help="Also write a page of plots there: who has what.")] = None,
@@ -33,20 +34,21 @@ def inspect(
     """Show what is in a dataset, per site, and what is wrong with it."""
     if quality and as_json:
         raise UserError("--json: what --quality finds is for people; leave one of the two out.")
+    from normfed_common.studies import study_if_any
+
+    loaded = study_if_any(study, changed)  # before what reads scans is loaded, which takes seconds
+
     from normfed_client.imaging.bids import read_dataset
     from normfed_client.imaging.cache import default_root
-    from normfed_common.studies import study_if_any
     from normfed_simulation.datasets.recognition import as_bids
     from normfed_simulation.splits import dividing
-    from normfed_simulation.taking_part import why_not
+    from normfed_simulation.taking_part import foreseen
 
-    loaded = study_if_any(study, changed)
     before = root = as_bids(folder, loaded)
     if loaded is not None:
         root = dividing.view(before, loaded, default_root())
-    why = "" if loaded is None else why_not(loaded, read_dataset(root))
-    of_study = [f"{study} cannot begin with these people: {why}"] if why else []
-    inspection.inspect(root, check, every, folder, None if loaded is None else of_study, as_json)
+    of_study = None if study is None or loaded is None else (study, foreseen(loaded, read_dataset(root)))
+    inspection.inspect(root, check, every, folder, of_study, as_json)
     if quality:
         from normfed_client.operation.commands.quality import look_at_sites
 
@@ -64,7 +66,9 @@ def inspect(
 def preprocess(folder: Path, **options: Any) -> None:
     """Register and normalise every scan of a dataset into the cache, so that studies start without delay."""
     from normfed_common.studies import study_if_any
-    from normfed_simulation.datasets.recognition import as_bids
 
     study = study_if_any(options.get("study"), options.get("changed"))
+
+    from normfed_simulation.datasets.recognition import as_bids
+
     cli.preprocess(as_bids(folder, study), **options)

@@ -57,7 +57,7 @@ JsonOption = Annotated[
     typer.Option(
         "--json",
         help="Print one JSON object per line, for scripts; those of training follow events.schema.json in "
-        "normfed_server/events.",
+        "normfed_server/events, and `scanned` and `answered` say how far an evaluation is.",
     ),
 ]
 

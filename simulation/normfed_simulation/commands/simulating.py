@@ -35,6 +35,7 @@ from normfed_simulation.commands.options import (
 from normfed_simulation.commands.output import Output, interrupted, resumable
 
 if TYPE_CHECKING:  # the list of commands must load nothing that computes
+    from normfed_common.study.config import StudyConfig
     from normfed_server.runs.folder import Run
     from normfed_simulation.conditions import Conditions
     from normfed_simulation.started import Means, Started
@@ -69,21 +70,19 @@ def simulate(
     as_json: JsonOption = False,
 ) -> None:
     """Train one model at several hospitals on this machine, and report how well it finds lesions."""
-    from normfed_simulation import started
-    from normfed_simulation.comparison import one
-
-    means = _means(engine, device, workers)
     if resume is not None:
         said = (study, rounds, seed, strategy, changed, attack, hospital_times or None, leave_one_site_out or None)
         if any(change is not None for change in said):
             raise StudyError("--resume continues the run's own study; leave out STUDY and options that change it.")
-        begun = started.resume(resume, data or [], means)
+        from normfed_simulation import started
+
+        begun = started.resume(resume, data or [], _means(engine, device, workers))
     else:
-        own: dict[str, Any] = {} if strategy is None else {"strategy": one(strategy)}
+        own: dict[str, Any] = {} if strategy is None else {"strategy": _strategy(strategy)}
         if leave_one_site_out:
             own["comparisons.leave_one_site_out"] = True
         chosen = load_study(study or shipped_study("demo"), **changes_of(rounds, seed, own, changed))
-        begun = started.begin(chosen, data or [], out, means, _conditions(hospital_times, attack))
+        begun = _begin(chosen, data, out, _means(engine, device, workers), _conditions(hospital_times, attack))
     _finish(begun, Output(quiet, as_json))
 
 
@@ -118,14 +117,16 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Train the same study under several strategies: who gains, who loses, by how much?"""
-    from normfed_simulation import comparison, started
+    path = study or shipped_study("siamese")
+    before = load_study(path, **parsed(changed or ()))  # ahead of what computes, which takes seconds to load
 
-    means, path = _means(engine, device, workers), study or shipped_study("siamese")
+    from normfed_simulation import comparison
+
     entries = None if strategies is None else comparison.listed(strategies)
     under = None if compressions is None else comparison.names(compressions)
-    own = comparison.changes(load_study(path, **parsed(changed or ())), entries, under, repeats)
+    own = comparison.changes(before, entries, under, repeats)
     chosen = load_study(path, **changes_of(rounds, seed, own, changed))
-    begun = started.begin(chosen, data or [], out, means, _conditions(hospital_times, attack))
+    begun = _begin(chosen, data, out, _means(engine, device, workers), _conditions(hospital_times, attack))
     _finish(begun, Output(quiet, as_json))
 
 
@@ -141,6 +142,8 @@ def statistics(
     as_json: JsonOption = False,
 ) -> None:
     """Show the cohorts of a study in figures, site by site, before anything is trained."""
+    chosen = load_study(study or shipped_study("demo"), **parsed(changed or ()))  # ahead of what computes
+
     from normfed_client.hospital.device import choose_device
     from normfed_server.report.cohort_words import show_cohorts
     from normfed_server.results import cohorts
@@ -150,7 +153,6 @@ def statistics(
     from normfed_simulation.datasets.recognition import together_as_bids
 
     choose_device(device)
-    chosen = load_study(study or shipped_study("demo"), **parsed(changed or ()))
     root = together_as_bids(data or [], chosen)
     counting.check(chosen, root)
     run = begin(chosen, out, {"statistics": True})
@@ -185,6 +187,19 @@ def report(
         machine.say("pages", [{"name": page.stem, "path": str(page)}], run=str(run))
     else:
         typer.echo(page)
+
+
+def _strategy(text: str) -> Any:
+    from normfed_simulation.comparison import one
+
+    return one(text)
+
+
+def _begin(study: StudyConfig, data: list[Path] | None, out: Path, means: Means, conditions: Conditions) -> Started:
+    """A new run; what computes is loaded once the study is known to be one."""
+    from normfed_simulation import started
+
+    return started.begin(study, data or [], out, means, conditions)
 
 
 def _conditions(hospital_times: bool, attack: list[str] | None) -> Conditions:
@@ -232,7 +247,9 @@ def _print_summary(console: Console, run: Run, report_path: Path, with_league: b
     for sentence in alone_sentences(results):
         console.print(f"[yellow]![/] {plain(sentence)}", highlight=False)
     first, *others = headline(results)
-    console.print(f"[bold]{plain(first)}[/] {plain(' '.join(others))}".rstrip(), highlight=False)
+    console.print(f"[bold]{plain(first)}[/]", highlight=False)
+    for sentence in others:
+        console.print(plain(sentence), highlight=False)
     partial = participation_sentence(results)
     for sentence in filter(None, (partial, *patients.ages(results, patients.sites_of(run)).sentences())):
         console.print(f"[yellow]![/] {plain(sentence)}", highlight=False)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from normfed_server.report.verdicts import OURS, SAME, same
+from normfed_server.paper.choice import told
+from normfed_server.report.verdicts import OURS, SAME, same, unnoticed
 from normfed_server.report.words import trainings_spread
 from normfed_server.results.chance import chance
 from normfed_server.results.layout import (
@@ -21,8 +23,11 @@ from normfed_server.results.layout import (
     Trainings,
     Unseen,
 )
+from normfed_server.results.league import SHOWN
 from normfed_server.results.models import UNSEEN
 
+BARE_ZERO = re.compile(r"\b0\.")  # the one before the point, and not that of 10.5
+NARROWLY = f"±{SHOWN:g}".replace("0.", ".")  # an interval that is zero at both ends in the digits of tables
 NARROW: dict[str, Any] = {
     "title_justify": "left",
     "caption_justify": "left",
@@ -102,6 +107,8 @@ def _over(difference: Difference) -> str:
     """The interval on a line of its own."""
     if same(difference):
         return SAME
+    if unnoticed(difference):
+        return f".000\n[dim]{NARROWLY}[/]"
     low, high = difference.ci95
     interval = f"\n[dim]{_short(low, '+')} {_short(high, '+')}[/]" if low is not None else ""
     return _short(difference.mean, "+") + interval
@@ -110,20 +117,25 @@ def _over(difference: Difference) -> str:
 def _gain(gained: Gains) -> str:
     if same(gained):
         return SAME
+    if unnoticed(gained):
+        return f".000 [dim]({NARROWLY})[/]"
     low, high = gained.ci95
     interval = f" [dim]({_short(low, '+')} {_short(high, '+')})[/]" if low is not None else ""
     return _short(gained.mean, "+") + interval
 
 
 def _short(value: float | None, sign: str = "") -> str:
-    """Three decimals without the zero before them."""
-    return "–" if value is None else f"{value:{sign}.3f}".replace("0.", ".", 1)
+    """Three decimals without the zero before them; a zero has no sign."""
+    if value is None:
+        return "–"
+    text = BARE_ZERO.sub(".", f"{value:{sign}.3f}")
+    return text if float(text) else text.lstrip("+-")
 
 
 def _cell(figure: Figure | None, trained: Trainings | None = None) -> str:
     if figure is None or figure.mean is None:
         return "–"
-    text = _short(figure.mean) + _interval("", figure.ci95)
+    text = _short(figure.mean) + _interval("", told(figure.ci95, figure.n))
     return text if trained is None else text + _interval("tr. ", trained.ci95)
 
 

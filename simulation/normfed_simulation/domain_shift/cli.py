@@ -11,6 +11,7 @@ from rich.console import Console
 
 from normfed_common import completing
 from normfed_common.foundation.errors import StudyError
+from normfed_common.shipped import shipped_study
 from normfed_common.studies import load_study
 from normfed_common.study.options import SetOption
 from normfed_common.wording.commands import as_typed
@@ -81,8 +82,11 @@ def domain_shift(
     as_json: JsonOption = False,
 ) -> None:
     """How much does a model lose when it meets another scanner, and which harmonization wins it back?"""
+    path = study or shipped_study("domain-shift")
+    if resume is None:
+        load_study(path, **changes_of(rounds, seed, {}, changed))  # ahead of what computes, which takes seconds to load
+
     from normfed_client.hospital.device import choose_device
-    from normfed_common.shipped import shipped_study
     from normfed_simulation import experiment
     from normfed_simulation.datasets.recognition import together_as_bids
     from normfed_simulation.domain_shift import folder, running
@@ -96,7 +100,7 @@ def domain_shift(
         root = together_as_bids(data or ([opened.data] if opened.data else []), opened.shift.study)
     else:
         given = changes_of(rounds, seed, changes(harmonizations, repeats), changed)
-        chosen = load_study(study or shipped_study("domain-shift"), **given)
+        chosen = load_study(path, **given)
         root = together_as_bids(data or [], chosen)
         studies = planned(chosen).studies
         for name, error in zip(studies, experiment.check_each(list(studies.values()), root), strict=True):

@@ -18,9 +18,13 @@ from flwr.serverapp import Grid
 from normfed_client.answering.serving import call, from_bytes, to_bytes
 from normfed_client.hospital.simulated import SITES_VARIABLE
 from normfed_common.flower import SUPERLINK_NODE_ID, Run, act_as
+from normfed_common.processes.ticks import heard
 from normfed_common.processes.workers import WorkerPool
+from normfed_common.wire.messages import asked
 from normfed_server.app import EXPECTED_VARIABLE, RUN_VARIABLE
 from normfed_server.app import app as server_app
+from normfed_server.events.fleeting import Scanned
+from normfed_server.events.log import pass_on
 
 RUN_ID = 1
 Tamper = Callable[[Message, Message], Message]
@@ -87,10 +91,12 @@ class LocalGrid(Grid):
         number = str(next(self._numbers))
         message.metadata.__dict__["_message_id"] = number
         future: Future[Message] = Future()
+        ticked = partial(_ticked, message)
         if self._pool is None:
-            future.set_result(call(message))
+            with heard(ticked):
+                future.set_result(call(message))
         else:
-            self._pool.submit(partial(to_bytes, message)).add_done_callback(partial(_pass_on, future))
+            self._pool.submit(partial(to_bytes, message), ticked).add_done_callback(partial(_pass_on, future))
         self._pending[number] = (message, future)
         return number
 
@@ -98,6 +104,12 @@ class LocalGrid(Grid):
         message, future = self._pending.pop(number)
         reply = future.result(timeout)
         return self.tamper(message, reply) if self.tamper else reply
+
+
+def _ticked(message: Message) -> None:
+    """A site is done with one more scan of what a message asks."""
+    request = asked(message)
+    pass_on(Scanned(arm=request.arm, task=request.task))
 
 
 def _pass_on(future: Future[Message], job: Future[bytes]) -> None:

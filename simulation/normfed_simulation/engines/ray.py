@@ -10,6 +10,7 @@ from pathlib import Path
 from normfed_client.answering.app import app as client_app
 from normfed_client.hospital.simulated import SITES_VARIABLE
 from normfed_common.foundation.errors import StudyError
+from normfed_common.wording.installing import with_extra
 from normfed_server.app import EXPECTED_VARIABLE, RUN_VARIABLE
 from normfed_server.app import app as server_app
 
@@ -25,7 +26,7 @@ def run(folder: Path, sites: Path, count: int, workers: int, tamper: object = No
     if tamper is not None:
         raise StudyError("--attack needs --engine local: on Ray nothing stands between the sites and the server.")
     if importlib.util.find_spec("ray") is None:
-        raise StudyError("engine ray: Ray is not installed. Run: pip install 'normfed[ray]', or use --engine local.")
+        raise StudyError(f"engine ray: Ray is not installed. Run: {with_extra('ray')}; or use --engine local.")
     os.environ[SITES_VARIABLE] = str(sites.resolve())
     os.environ[RUN_VARIABLE] = str(folder.resolve())
     os.environ[EXPECTED_VARIABLE] = str(count)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.files import write_json, write_text
-from normfed_common.shipped import study_file
+from normfed_common.shipped import shipped_study, study_file
 from normfed_common.studies import MAXIMUM_BYTES, load_study, resolve
 from normfed_common.study.config import StudyConfig
 from normfed_simulation.guidance.found import data_of
@@ -16,9 +17,12 @@ from normfed_simulation.guidance.schema import FILE, study_schema
 from normfed_simulation.guidance.template import study_text
 
 MODALITIES = ["T1w", "FLAIR"]  # where nothing says which
+# Whose model is begun with where scans are of one of these: it did best on real ones (benchmarks/RESULTS.md).
+MEASURED = {"real-flair": ("FLAIR", "T2w"), "real-t1-controls": ("T1w",)}
+OTHERWISE = {"name": "atlas"}
 
 
-def write(path: Path, like: Path | None, data: Path | None) -> StudyConfig:
+def write(path: Path, like: Path | None, data: Path | None, name: str | None = None) -> StudyConfig:
     """Write the study and, beside it, the schema; returns the study as it is read.
 
     Parameters
@@ -27,6 +31,8 @@ def write(path: Path, like: Path | None, data: Path | None) -> StudyConfig:
         A study to take values from: a file, or the name of one that comes with normfed.
     data
         A dataset whose modalities, sites and healthy groups are filled in.
+    name
+        What the study is called, less what names may not have in them; the file's when absent.
 
     Raises
     ------
@@ -38,11 +44,22 @@ def write(path: Path, like: Path | None, data: Path | None) -> StudyConfig:
         kept = {key: value for key, value in values.get("data", {}).items() if key in ("may_lack", "lesion_labels")}
         values["data"] = kept | data_of(data)
     values.setdefault("data", {"modalities": MODALITIES})
-    values["name"] = re.sub("[^A-Za-z0-9._-]+", "-", path.stem).strip("._-")[:63] or "study"
+    if like is None:
+        values["model"] = _model(values["data"]["modalities"])
+    values["name"] = re.sub("[^A-Za-z0-9._-]+", "-", name or path.stem).strip("._-")[:63] or "study"
     resolve(values, str(path))
     write_text(path, study_text(values, FILE))
     write_json(path.with_name(FILE), study_schema())
     return load_study(path)
+
+
+def _model(modalities: Collection[str]) -> dict[str, Any]:
+    """The model that did best on real scans of these modalities, as its study has it."""
+    for study, seen_on in MEASURED.items():
+        if not set(seen_on).isdisjoint(modalities):
+            model: dict[str, Any] = plain_yaml.read(shipped_study(study), "a study file", MAXIMUM_BYTES)["model"]
+            return model
+    return dict(OTHERWISE)
 
 
 def _values(like: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from normfed_common.foundation.errors import DatasetError
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:0", "", "auto\n"])
 def test_a_device_that_is_none_is_one_sentence(name: str) -> None:
-    with pytest.raises(DatasetError, match=r"not known\. Use --device auto, cpu, cuda"):
+    with pytest.raises(DatasetError, match=r"not known\. Known: auto, cpu, cuda"):
         choose_device(name)
 
 

@@ -113,11 +113,11 @@ def test_who_lacks_the_extra_is_told_of_it_where_it_would_help(
     shifted = replace(scan, data=np.roll(scan.data, 15, axis=1))
     with pytest.raises(ScanError) as failure:
         place(VISIT, {"T1w": shifted}, "T1w", None, CONFIG, AFRESH)
-    assert ("normfed[brain-extraction]" in str(failure.value)) == (installed is None)
+    assert ("[brain-extraction]'" in str(failure.value)) == (installed is None)
     wrong = Brain(replace(scan, data=(shifted.data > BRAIN_LEVEL).astype(np.float32)), "T1w", GIVEN)
     with pytest.raises(ScanError, match="overlap") as failure:
         place(VISIT, {"T1w": shifted}, "T1w", wrong, CONFIG, AFRESH)
-    assert "normfed[brain-extraction]" not in str(failure.value)
+    assert "[brain-extraction]'" not in str(failure.value)
 
 
 def test_scans_in_template_space_are_searched_for_no_brain(scan: Image, monkeypatch: pytest.MonkeyPatch) -> None:

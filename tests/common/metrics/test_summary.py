@@ -96,6 +96,17 @@ def test_two_sites_resample_apart_and_are_added_resampling_by_resampling() -> No
     assert (elsewhere.bootstrap != one.bootstrap).any()
 
 
+def test_people_are_resampled_with_all_their_visits() -> None:
+    """Who is there twice, with the same figures, is no second patient: the interval is that of the people."""
+    values, names = [0.1, 0.4, 0.5, 0.9], ["d", "a", "c", "b"]
+    once = summary(values, resamplings=200)
+    rows = [{"dice": value} for value in values for _ in range(3)]
+    people = [name for name in names for _ in range(3)]
+    often = summarise(rows, ["MS"] * 12, (EVERYBODY,), 200, 1, "a", people=people)
+    np.testing.assert_allclose(often.resampled_means("dice"), once.resampled_means("dice"), rtol=1e-12)
+    assert often.interval("dice") == pytest.approx(once.interval("dice"), rel=1e-12)
+
+
 def test_a_site_without_patients_adds_nothing() -> None:
     one, nobody = summary([0.1, 0.5], 4), summary([], 4)
     total = add([one, nobody])

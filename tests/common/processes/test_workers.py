@@ -3,15 +3,23 @@
 import os
 import signal
 import time
+from functools import partial
 
 import pytest
 
+from normfed_common.processes.ticks import tick
 from normfed_common.processes.workers import WorkerDied, WorkerPool
 
 
 def reverse(payload: bytes) -> bytes:
     print("a library that prints")  # noqa: T201
     return payload[::-1]
+
+
+def ticking(payload: bytes) -> bytes:
+    for _ in payload:
+        tick()
+    return payload
 
 
 def die(payload: bytes) -> bytes:
@@ -30,6 +38,18 @@ def test_bytes_go_through_whatever_is_printed() -> None:
     with WorkerPool("test_workers:reverse", 2) as pool:
         payloads = [os.urandom(n) for n in (0, 1, 100_000)]
         assert [pool.submit(lambda p=p: p).result(120) for p in payloads] == [p[::-1] for p in payloads]
+
+
+def test_ticks_of_a_job_are_heard_by_whoever_asked_for_it() -> None:
+    heard: dict[bytes, int] = {b"abc": 0, b"": 0, b"abcde": 0}
+
+    def ticked(payload: bytes) -> None:
+        heard[payload] += 1
+
+    with WorkerPool("test_workers:ticking", 1) as pool:
+        jobs = {payload: pool.submit(lambda p=payload: p, partial(ticked, payload)) for payload in heard}
+        assert {payload: job.result(120) for payload, job in jobs.items()} == {payload: payload for payload in heard}
+    assert heard == {b"abc": 3, b"": 0, b"abcde": 5}
 
 
 def test_a_killed_worker_fails_its_own_job_only() -> None:

@@ -51,6 +51,10 @@ def test_a_suggestion_needs_a_likeness_and_somebody_to_be_like() -> None:
     assert " Did you mean Clinic? Known: Clinic." in error(["Clinic"], out_of_sample=("CLINICS",))
 
 
+def test_a_person_without_the_prefix_is_known_again() -> None:
+    assert "Did you mean the person sub-001? Known: 001b." in error(["001b"], PEOPLE, exclude={"001": "moved"})
+
+
 def data(**given: Any) -> DataConfig:
     return DataConfig(modalities=("T1w",), **given)
 

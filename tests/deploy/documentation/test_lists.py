@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from html import unescape
 from pathlib import Path
 
@@ -10,10 +11,10 @@ import click
 import markdown
 import pytest
 
-from normfed_common.foundation.errors import SiteCode
-from normfed_deploy.documentation import command_line, errors
+from normfed_deploy.documentation import command_line, errors, frames_of_runs
 from normfed_deploy.documentation.hooks import MARK, lists
 from normfed_deploy.documentation.markdown import anchored, code, prose, table
+from normfed_simulation.api.opened import OpenRun
 
 GUIDES = Path(__file__).parents[3] / "deploy" / "guides"
 
@@ -42,11 +43,18 @@ def test_a_name_has_an_anchor_to_which_links_lead() -> None:
     assert 'id="data.sites"' in markdown.markdown(table(("",), [[anchored("data.sites")]]), extensions=["tables"])
 
 
-def test_every_code_has_its_cure_in_the_guide() -> None:
-    cures = errors.cures(GUIDES)
-    assert cures.keys() == {int(code) for code in SiteCode}
-    assert cures[208][1] == "fix that there; then `normfed server resume RUN`"
-    assert "(../upgrading.md#when-the-protocol-changes)" in cures[264][1]
+def test_links_of_the_codes_lead_from_the_folder_below() -> None:
+    assert "(../upgrading.md#when-the-protocol-changes)" in errors.codes(GUIDES)
+
+
+def test_every_frame_of_a_run_has_its_columns_explained() -> None:
+    frames = {
+        name
+        for name, found in vars(OpenRun).items()
+        if isinstance(found, cached_property) and found.func.__annotations__["return"] == "pandas.DataFrame"
+    }
+    assert {"patients", "league"} <= frames
+    assert frames == frames_of_runs.FRAMES.keys()
 
 
 def test_every_option_of_a_command_is_in_its_table() -> None:

@@ -15,4 +15,6 @@ def test_a_figure_is_followed_by_its_chance() -> None:
         " (chance 0.030)",
         "",
     ]
+    small = run_results(lesion_share={"all": 0.00031, "sites": {}})
+    assert beside(small, "auprc") == " (chance 0.00031)"  # and not 0.000
     assert "not known of this run" in beside(run_results(), "auprc")

@@ -108,6 +108,7 @@ def test_gains_are_shown_over_the_models_asked_for_and_where_there_is_a_differen
     assert points.name == "minus local"
     assert dict(zip(points.y, points.x, strict=True)) == {"all": 0.1, "a": -0.1}
     assert points.error_x.arrayminus == pytest.approx((0.05, 0.1))
+    assert points.orientation == "h"  # or models of one site would lie on one another
 
 
 def test_the_matrix_has_a_row_for_each_training_and_a_column_for_each_test_site() -> None:

@@ -311,6 +311,9 @@ def test_at_unseen_hospitals_a_training_that_says_otherwise_makes_a_tie() -> Non
     (text,) = [text for text in said(found) if "never saw" in text]
     assert "better by AUROC" in text
     assert "tied by average precision" in text
+    found["unseen"] = unseen(BETTER, WORSE)  # better than the mean in every training of AUROC, worse than the best
+    (text,) = [text for text in said(found) if text.startswith("Beside the best")]
+    assert "it is worse by AUROC" in text
 
 
 def test_a_model_of_which_nothing_is_drawn_says_so_instead_of_warning_of_seeds() -> None:

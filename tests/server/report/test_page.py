@@ -117,7 +117,9 @@ def test_a_model_with_the_same_figures_is_called_the_same_and_an_interval_of_few
     written: Callable[..., str],
 ) -> None:
     found = metrics(pooled=difference(0.0, 0.0, 0.0), atlas=difference(0.0, -0.1, 0.1))
-    assert written(found).count('<td class="words">the same</td>') == 1
+    text = written(found, page.Patients(significance={"pooled": 1.0, "atlas": 0.5}))
+    assert text.count('<td class="words">the same</td>') == 1
+    assert "atlas p = 0.500." in text  # and nothing was to be tested of the other
     found["evaluation"]["federated"]["sites"]["a"]["auroc"]["n"] = 1
     assert '0.900<br><span class="soft">1 patient</span>' in written(found)
 

@@ -30,7 +30,7 @@ def at(**sites: tuple[float, float, int]) -> dict[str, Any]:
         (
             {"a": (0.9, 0.2, 9), "b": (0.8, 0.1, 1)},
             "From site to site average precision goes from 0.100 at b (1 patient; chance 0.00031) to 0.200 at a "
-            "(chance 0.050); AUROC is least there too (0.800).",
+            "(chance 0.050); AUROC is least at b too (0.800).",
         ),
     ],
 )

@@ -24,9 +24,10 @@ def said(found: dict[str, Any]) -> list[str]:
         (BETTER, BETTER, "Hospitals that train gain by average precision over their own models (+0.100)."),
         (TIED, BETTER, "that is what this federation is for."),
         (WORSE, BETTER, "that is what this federation is for."),
+        (WORSE, TIED, "Hospitals that train lose by average precision against their own models (-0.200)."),
         (TIED, TIED, "no hospital is seen to gain by average precision from the others, whether it trains or not."),
         (TIED, None, "no hospital that trains is seen to gain by average precision from the others."),
-        (WORSE, None, "Hospitals that train lose by average precision: their own models are better (-0.200)."),
+        (WORSE, None, "Hospitals that train lose by average precision against their own models (-0.200)."),
     ],
 )
 def test_whom_a_federation_serves_is_said_once_and_stands_near_the_top(
@@ -36,6 +37,25 @@ def test_whom_a_federation_serves_is_said_once_and_stands_near_the_top(
     (sentence,) = said(found)
     assert sentence.endswith(expected)
     assert headline(run_results(**found)).count(sentence) == 1
+
+
+def test_a_loss_is_not_hidden_by_what_hospitals_gain_that_do_not_train() -> None:
+    (sentence,) = said(metrics(local=WORSE) | {"unseen": unseen(BETTER, TIED)})
+    assert sentence.startswith("Hospitals that train lose by average precision against their own models (-0.200); one")
+
+
+@pytest.mark.parametrize(
+    ("local", "expected"),
+    [
+        (BETTER, "Hospitals gain by average precision over what they have alone (their own models or, where"),
+        (WORSE, "Hospitals lose by average precision against what they have alone (their own models or, where"),
+        (TIED, "With this model, on these scans, no hospital is seen to gain by average precision from"),
+    ],
+)
+def test_where_one_that_trains_nothing_is_tested_too_all_are_spoken_of(local: dict[str, Any], expected: str) -> None:
+    found = metrics(local=local) | {"trained": ["b", "c"]}
+    (sentence,) = said(found)
+    assert sentence.startswith(expected)
 
 
 def test_nothing_is_said_of_few_patients_nor_where_one_hospital_trained_or_nobody_alone() -> None:

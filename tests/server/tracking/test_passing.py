@@ -20,11 +20,13 @@ from PIL import Image
 from run_results import history, run_results
 
 from normfed_common.foundation.errors import RunError, UserError
+from normfed_common.processes.supervision import only_one
 from normfed_common.study.config import StudyConfig
 from normfed_server.events.kinds import Failed, RoundDone
 from normfed_server.events.log import EventLog
 from normfed_server.results import layout
 from normfed_server.runs import folder as runs
+from normfed_server.runs.at_work import at_work
 from normfed_server.runs.folder import Run
 from normfed_server.state.folder import LEDGER
 from normfed_server.state.ledger import Ledger, State
@@ -255,6 +257,45 @@ def test_following_ends_with_a_run_that_the_operator_stops_or_somebody_removes(
         passing.follow(run, Heard(), patients=False, wait=lambda _: shutil.rmtree(run.folder))
 
 
+def test_following_ends_with_a_run_that_failed_for_good_though_its_events_do_not_say_so(
+    study: StudyConfig, tmp_path: Path
+) -> None:
+    ledger = Ledger(tmp_path / LEDGER)
+    run = runs.begin(study, tmp_path / "runs")
+    ledger.add(run.folder.name)
+
+    def wait(_: float) -> None:
+        ledger.set(run.folder.name, State.FAILED, "Its process was killed 5 times in the same round.")
+
+    with pytest.raises(RunError, match=r"ended without figures. It failed: Its process was killed 5 times"):
+        passing.follow(run, Heard(), patients=False, wait=wait)
+
+
+def test_following_ends_once_nobody_has_worked_on_a_run_for_a_while(study: StudyConfig, tmp_path: Path) -> None:
+    run, waits = runs.begin(study, tmp_path), list[float]()
+    with pytest.raises(RunError, match=r"Nothing has worked on it for a minute: .* Resume the run"):
+        passing.follow(run, Heard(), patients=False, wait=waits.append)
+    assert sum(waits) == passing.GONE_S
+
+
+@pytest.mark.parametrize("who", ["its process", "its server"])
+def test_whoever_is_at_work_is_waited_for(study: StudyConfig, tmp_path: Path, who: str) -> None:
+    ledger, heard, waited = Ledger(tmp_path / LEDGER), Heard(), list[float]()
+    run = runs.begin(study, tmp_path / "runs")
+    ledger.add(run.folder.name)
+    with at_work(run.folder) if who == "its process" else only_one(tmp_path / "log", "a server"):
+
+        def wait(seconds: float) -> None:
+            waited.append(seconds)
+            if sum(waited) == 2 * passing.GONE_S:
+                layout.write(run.folder, run_results(ROUNDS, **metrics()))
+                (run.folder / "report.html").touch()
+
+        passing.follow(run, heard, patients=False, wait=wait)
+    assert heard.ended == ["parameters", "finals", "artefacts"]
+    assert sum(waited) == 2 * passing.GONE_S
+
+
 def test_what_cannot_be_exported_is_one_sentence(run: Run, study: StudyConfig, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Say where to: --mlflow URI"):
         normfed("export", run.folder)
@@ -288,7 +329,7 @@ def test_a_library_that_is_not_there_is_named_with_the_extra_and_what_was_opened
         Asked("--mlflow", "mlruns", failing(ModuleNotFoundError("No module named 'mlflow'", name="mlflow"))),
     ]
     with (
-        pytest.raises(UserError, match=r"mlflow is not installed. Run: pip install 'normfed\[export\]'"),
+        pytest.raises(UserError, match=r"mlflow is not installed. Run: .*pip install .*\[export\]'$"),
         Together(asked),
     ):
         pytest.fail("is open")
@@ -331,9 +372,28 @@ def test_what_a_tracker_raises_is_one_sentence_and_our_own_faults_stay_faults() 
     assert heard.ended == ["closed, not whole"] * 3
 
 
+@pytest.mark.parametrize(
+    ("option", "look"),
+    [
+        ("--tensorboard", "tensorboard --logdir 'my logs'"),
+        ("--mlflow", "mlflow ui --backend-store-uri 'my logs' "),
+        ("--wandb-offline", "wandb sync 'my logs'/wandb/offline-run-*"),
+    ],
+)
+def test_an_export_ends_with_where_it_is_and_how_people_look_at_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, look: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = normfed("export", run.folder, option, "my logs")
+    assert shown.stdout.splitlines() == ["my logs"]  # scripts read it
+    assert look in shown.stderr
+
+
 def test_a_password_is_not_shown(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mlflow_server, "Mlflow", lambda *_: Heard())
     shown = normfed("export", run.folder, "--mlflow", "https://me:secret@there:5000/mlflow").output
-    assert shown.split() == ["https://there:5000/mlflow"]
+    assert "https://there:5000/mlflow\n" in shown
+    assert "secret" not in shown
     shown = normfed("export", run.folder, "--mlflow", "https://me:se@cr@et@there:5000/mlflow").output
-    assert shown.split() == ["https://there:5000/mlflow"]  # as whoever connects reads it, to the last @
+    assert "https://there:5000/mlflow\n" in shown  # as whoever connects reads it, to the last @
+    assert "cr" not in shown.split("https://")[1].split()[0]

@@ -11,7 +11,7 @@ import yaml
 from conftest import TINY
 
 import normfed
-from normfed_common.foundation.errors import DatasetError, RunError, StudyError
+from normfed_common.foundation.errors import DatasetError, RunError, StudyError, UserError
 from normfed_common.studies import load_study, resolve
 from normfed_common.study.config import StudyConfig
 from normfed_simulation.api import calls
@@ -78,3 +78,14 @@ def test_a_run_that_is_none_or_unfinished_is_said_with_what_goes_on(tmp_path: Pa
     (tmp_path / "study.yaml").write_text(json.dumps(TINY))
     with pytest.raises(RunError, match=r"not finished\. Go on with normfed\.resume\('"):
         normfed.open_run(tmp_path)
+
+
+def test_errors_name_parameters_and_not_options(tmp_path: Path) -> None:
+    study = {"name": "s", "data": {"modalities": ["T1w"]}, "model": "intensity"}
+    with pytest.raises(UserError, match=r"add data=DIR"):
+        calls.simulate(study, out=tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"Choose another folder with out=\."):
+        calls.simulate("demo", out=tmp_path / "file" / "runs")
+    with pytest.raises(UserError, match="attacks=: no site called x"):
+        calls.simulate("demo", attacks={"x": "nan"}, out=tmp_path)

@@ -68,6 +68,23 @@ def test_a_model_without_a_figure_has_dashes_and_the_others_their_intervals() ->
     assert lines[atlas].count("–") == 4
 
 
+def test_a_figure_over_fewer_than_six_patients_has_no_interval() -> None:
+    for n, intervals in ((5, 0), (6, 1)):
+        figures = {"auroc": {"mean": 0.75, "sd": 0.1, "n": n, "ci95": [0.5, 0.9]}}
+        model = {"sites": {}, "all": figures, "kinds": {}, "worst_site": {}}
+        text = shown(models_table(run_results(evaluation={"federated": model})))
+        assert text.count(".500–.900") == intervals
+
+
+def test_a_figure_above_ten_keeps_its_zero() -> None:
+    """As a plug-in's metric in millimetres may have it."""
+    figures = {"auroc": {"mean": 10.25, "sd": 1.0, "n": 9, "ci95": [-0.5, 20.5]}}
+    model = {"sites": {}, "all": figures, "kinds": {}, "worst_site": {}}
+    text = shown(models_table(run_results(evaluation={"federated": model})))
+    assert "10.250" in text
+    assert "-.500–20.500" in text
+
+
 def test_chance_is_named_where_a_metric_has_one() -> None:
     chance = next(line for line in shown(models_table(run_results())).splitlines() if "chance" in line)
     assert chance.replace("│", "").split() == ["chance", ".500", "–", "–"]  # AUROC, average precision, best Dice
@@ -108,6 +125,11 @@ def test_a_difference_that_no_patient_has_is_called_the_same() -> None:
     same, other = (shown(unseen_table(Unseen.model_validate_json(json.dumps(found)))) for found in (alike, apart))
     assert same.count("the same") == 2  # over all, at a site
     assert "the same" not in other
+    tiny = unseen(difference(-0.0001, -0.0004, 0.0004), difference(-0.0001, -0.0004, 0.0006))
+    narrow = shown(unseen_table(Unseen.model_validate_json(json.dumps(tiny))))
+    assert narrow.count("±.0005") == 2
+    assert ".000 +.001" in narrow
+    assert "-.000" not in narrow
     gain = {"mean": 0.0, "ci95": [0.0, 0.0], "n": 9, "sites": {}, "gain": [], "lose": []}
     line = {**row("ditto", 0.75, None), "gain_over_local": {"auroc": gain, "auprc": gain}}
     assert "the same" in shown(league_table(run_results(league=[line])))

@@ -24,9 +24,34 @@ def test_a_study_like_another_is_that_study_under_another_name(name: str, tmp_pa
     assert found == load_study(shipped_study(name)).model_copy(update={"name": "mine"})
 
 
-def test_a_study_of_nothing_given_has_every_default(tmp_path: Path) -> None:
+def test_a_study_of_nothing_given_has_every_default_but_for_the_model(tmp_path: Path) -> None:
     found = beginning.write(tmp_path / "My study!.yaml", None, None)
-    assert found == resolve({"name": "My-study", "data": {"modalities": ["T1w", "FLAIR"]}}, "x")
+    model = {"name": "matched-filter", "postprocessing": {"edge_mm": 5, "grey_factor": 0.4}}
+    assert found == resolve({"name": "My-study", "data": {"modalities": ["T1w", "FLAIR"]}, "model": model}, "x")
+
+
+@pytest.mark.parametrize(
+    ("kept", "model"), [("FLAIR", "matched-filter"), ("T1w", "atlas"), ("T2w", "matched-filter"), ("pet", "atlas")]
+)
+def test_the_model_is_the_one_that_did_best_on_such_scans(tmp_path: Path, kept: str, model: str) -> None:
+    root = cohorts.write(tmp_path / "data", {"a": {"control": 1}})
+    for scan in root.rglob("*_FLAIR.nii.gz"):
+        scan.rename(scan.with_name(scan.name.replace("FLAIR", kept))) if kept != "T1w" else scan.unlink()
+    for scan in root.rglob("*_T1w.nii.gz") if kept != "T1w" else ():
+        scan.unlink()
+    found = beginning.write(tmp_path / "s.yaml", None, root)
+    assert (list(found.data.modalities), found.model["name"]) == ([kept], model)
+
+
+def test_a_study_of_a_dataset_is_called_after_its_folder_unless_a_file_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = cohorts.write(tmp_path / "My cohort", {"a": {"control": 1}})
+    monkeypatch.chdir(tmp_path)
+    assert "study.yaml, called My-cohort, model matched-filter" in normfed("init", "--data", root).stdout
+    assert load_study(tmp_path / "study.yaml").name == "My-cohort"
+    normfed("init", "--data", root, "-o", "mine.yaml")
+    assert load_study(tmp_path / "mine.yaml").name == "mine"
 
 
 def test_every_key_is_in_it_and_every_default_can_be_taken_as_it_stands(tmp_path: Path) -> None:

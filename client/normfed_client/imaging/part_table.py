@@ -1,0 +1,50 @@
+"""How many people of each site have which role in a study: on a terminal, and for a program to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console
+
+from normfed_client.imaging.parts import ROLES, Cast
+from normfed_common.deployment.terminal import NOTHING, print_table
+from normfed_common.wording.terminal_text import plain
+
+COLUMNS = ("site", "train", "held out", "test", "left out")
+FEW = " (too few)"
+
+
+def print_roles(console: Console, sites: Iterable[str], title: str, cast: Cast) -> None:
+    """Print a row per site, with what the columns mean; nothing where nobody has a role."""
+    if not any(part.roles for part in cast.parts):
+        return
+    rows = [_row(site, cast) for site in sites]
+    console.print(f"[italic]People in {plain(title)}[/]", highlight=False, soft_wrap=True)
+    print_table(console, COLUMNS, rows, COLUMNS[1:4])
+    said = [
+        "Drawn by the study's seed, as a simulation does; a hospital draws by a secret of its own. Nothing is trained "
+        "on whoever is held out: they set thresholds and p-values."
+    ]
+    if any(FEW in cell for row in rows for cell in row):
+        said.append(f"Too few: less than federation.minimum_cohort, {cast.minimum}; the site has no part in it.")
+    console.print(f"[dim]{' '.join(said)}[/]", highlight=False)
+
+
+def roles_of(site: str, cast: Cast) -> dict[str, object]:
+    """Of a site for a program: people per role, and the left out by reason."""
+    at = cast.at(site)
+    return {**{role: at[role] for role in ROLES}, "left_out": cast.left_out(site)}
+
+
+def people(cast: Cast) -> list[dict[str, object]]:
+    """Everybody for a program: roles, or why they are left out."""
+    return [
+        {"name": part.subject, "site": part.site, "roles": list(part.roles), "left_out": part.why or None}
+        for part in cast.parts
+    ]
+
+
+def _row(site: str, cast: Cast) -> list[str]:
+    at, left_out = cast.at(site), cast.left_out(site)
+    counts = [f"{at[role]}{FEW if role != 'held_out' and 0 < at[role] < cast.minimum else ''}" for role in ROLES]
+    return [site, *counts, ", ".join(f"{left_out[why]}: {why}" for why in sorted(left_out)) or NOTHING]

@@ -1,0 +1,39 @@
+"""What stands in the tables of results and below them, without a file being written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compared import GAIN, difference, metrics, model, row
+from run_results import run_results
+
+from normfed_server.paper.latex import Table
+from normfed_server.paper.tables import tables
+
+APART = difference(0.1, 0.05, 0.15)
+
+
+def made(n: int = 20, **said: Any) -> dict[str, Table]:
+    """The tables of a run that tests at a and b, by name."""
+    found = metrics(local=APART)
+    for name in found["evaluation"]:
+        at_site = model(0.9)["all"]
+        found["evaluation"][name] = {**model(0.9, n=n), "sites": {"a": at_site, "b": at_site}}
+    league = [row("federated", 0.4, GAIN), row("local", 0.3, None)]
+    return {table.name: table for table in tables(run_results(**{**found, "league": league, **said}))}
+
+
+def test_no_interval_is_printed_over_fewer_than_six_patients() -> None:
+    for n, intervals in ((5, 0), (6, 2)):
+        found = made(n)
+        federated = next(cells for cells in found["models"].rows if cells[0] == "federated")
+        (gain,) = found["gains"].rows
+        assert [sum("[" in cell for cell in cells) for cells in (federated, gain)] == [intervals, intervals]
+
+
+def test_what_stands_for_a_site_that_trains_nothing_is_said_below_the_tables_that_have_it() -> None:
+    said = "the mean over the other sites' own models stands for its own"
+    with_it = {name for name, table in made(trained=["a", "c"]).items() if said in table.caption}
+    assert with_it == {"models", "gains", "sites-auroc", "sites-auprc", "league-auroc", "league-auprc"}
+    for trained in (["a", "b"], []):  # of older runs nobody knows
+        assert not any(said in table.caption for table in made(trained=trained).values())
