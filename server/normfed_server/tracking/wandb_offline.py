@@ -35,6 +35,7 @@ class WandbOffline:
             x_disable_stats=True,
         )
         self._run = wandb.init(dir=str(folder), project=PROJECT, name=name, settings=settings)
+        self._wait = wandb.teardown
 
     def parameters(self, told: Mapping[str, Parameter]) -> None:
         """See `Tracker`."""
@@ -54,5 +55,6 @@ class WandbOffline:
             self._run.save(str(path), base_path=str(root), policy="now")
 
     def close(self, whole: bool) -> None:
-        """See `Tracker`."""
+        """See `Tracker`; a process of W&B's own writes the file, and may do so a moment longer than it says."""
         self._run.finish(exit_code=0 if whole else 1)
+        self._wait(exit_code=0 if whole else 1)
