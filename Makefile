@@ -39,7 +39,7 @@ install: $(VENV)/.installed  ## normfed in .venv, for a server or a hospital
 
 dev: $(VENV)/.dev  ## the same, with what the tests need
 
-demo: $(VENV)/.installed  ## six synthetic hospitals train one model together; ends with a report
+demo: $(VENV)/.installed  ## synthetic hospitals train one model together; ends with a report
 	@$(BIN)/normfed simulate
 
 test: $(VENV)/.dev  ## all tests

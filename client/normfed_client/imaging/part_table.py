@@ -23,7 +23,7 @@ def print_roles(console: Console, sites: Iterable[str], title: str, cast: Cast) 
     print_table(console, COLUMNS, rows, COLUMNS[1:4])
     said = [
         "Drawn by the study's seed, as a simulation does; a hospital draws by a secret of its own. Nothing is trained "
-        "on whoever is held out: they set thresholds and p-values."
+        "on whoever is held out: at sites that test somebody they set thresholds and p-values."
     ]
     if any(FEW in cell for row in rows for cell in row):
         said.append(f"Too few: less than federation.minimum_cohort, {cast.minimum}; the site has no part in it.")
@@ -46,5 +46,5 @@ def people(cast: Cast) -> list[dict[str, object]]:
 
 def _row(site: str, cast: Cast) -> list[str]:
     at, left_out = cast.at(site), cast.left_out(site)
-    counts = [f"{at[role]}{FEW if role != 'held_out' and 0 < at[role] < cast.minimum else ''}" for role in ROLES]
+    counts = [f"{at[role]}{FEW if 0 < at[role] < cast.minimum else ''}" for role in ROLES]
     return [site, *counts, ", ".join(f"{left_out[why]}: {why}" for why in sorted(left_out)) or NOTHING]

@@ -12,7 +12,7 @@ from normfed_server.events.kinds import Event
 Listener = Callable[[Event | Fleeting], None]
 
 _listeners: list[Listener] = []
-_telling = threading.Lock()  # listeners are told one thing after the other, whichever threads they happen in
+_telling = threading.RLock()  # listeners are told one thing after the other, whichever threads they happen in
 
 
 def subscribe(listener: Listener) -> Callable[[], None]:

@@ -10,9 +10,9 @@ from normfed_server.results.layout import AUROC, PRECISION, RunResults
 
 
 def sites_apart(results: RunResults) -> list[str]:
-    """The sites of the least and the most average precision, and that of the least AUROC; nothing of a single site."""
+    """The sites of the least and the most average precision, and that of the least AUROC; nothing if all are alike."""
     precisions, aurocs = _means(results, PRECISION), _means(results, AUROC)
-    if len(precisions) < 2:
+    if len(set(precisions.values())) < 2:
         return []
     worst, best = (choose(precisions, key=lambda site: precisions[site]) for choose in (min, max))
     ends = [f"{small(precisions[site])} at {site}{_beside(results, site)}" for site in (worst, best)]

@@ -83,7 +83,7 @@ def league_table(results: RunResults) -> Table:
         table.add_column(column, justify="left" if not column else "right", no_wrap=True)
     for row in results.league:
         auroc = row.figures[AUROC]
-        gained = row.gain_over_local[AUROC] if row.gain_over_local else None
+        gained = row.gain_over_local[PRECISION] if row.gain_over_local else None
         table.add_row(
             row.name,
             _short(auroc.mean) + trainings_spread(auroc, " [dim]±{:.3f}[/]").replace("0.", "."),
@@ -94,7 +94,7 @@ def league_table(results: RunResults) -> Table:
             f"{row.megabytes_per_round:.2f}" if row.megabytes_per_round else "–",
             f"{row.seconds_per_round:.1f}" if row.seconds_per_round is not None else "–",
         )
-    table.caption = "gain: in AUROC, over each site training alone; +/-: sites that gain/lose beyond their interval. "
+    table.caption = "gain: in AP, over each site training alone; +/-: sites that gain/lose beyond their interval. "
     table.caption += "worst: AUROC at the worst site. MB, s: of a round, over all its sites. Chance: AUROC "
     share = chance(results, PRECISION)
     table.caption += f"{_short(chance(results, AUROC))}{'' if share is None else f', AP {_short(share)}'}."

@@ -1,4 +1,4 @@
-"""Figures of single patients: volumes by hand and as found, one model beside another, which lesions are found."""
+"""Figures of single patients: volumes of masks and as found, one model beside another, which lesions are found."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RESAMPLINGS = 1000  # of patients, whose lesions go together
 
 
 def agreement(volume: pd.DataFrame) -> Figure | None:
-    """Bland-Altman plot of the lesion volume of patients: found less drawn by hand, against the mean of both.
+    """Bland-Altman plot of the lesion volume of patients: found less that of the mask, against the mean of both.
 
     The lines are the mean difference and the limits of agreement, 1.96 standard deviations from it; the scale of
     volumes is logarithmic where they go over more than a decade. None for fewer than six patients with a lesion.
@@ -56,7 +56,7 @@ def agreement(volume: pd.DataFrame) -> Figure | None:
         axes.annotate(
             text, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7, bbox=BEHIND
         )
-    axes.set(xlabel="mean of both volumes, ml", ylabel="found less drawn by hand, ml")
+    axes.set(xlabel="mean of both volumes, ml", ylabel="found less that of the mask, ml")
     style.legend_below(figure, [axes], columns=3)
     return figure
 

@@ -48,7 +48,7 @@ def table(results: RunResults, ours: pd.DataFrame, volume: pd.DataFrame) -> Tabl
             ]
         )
     caption = (
-        "Every patient under the federated model: volume of the lesions as drawn by hand and of what is at or above "
+        "Every patient under the federated model: volume of the lesions by their masks and of what is at or above "
         "the threshold, and the figures of the scan."
     )
     titles = [escaped(results.metrics[metric].title) for metric in metrics]

@@ -12,7 +12,7 @@ VOLUMES = {
     "name": str,
     "kind": str,
     "model": str,
-    "lesion_ml": float,  # of all lesions, as drawn by hand
+    "lesion_ml": float,  # of all lesions, by their masks
     "found_ml": float,  # of all voxels at or above the run's threshold
 }
 LESIONS = {

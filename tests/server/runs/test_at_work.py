@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from normfed_common.foundation.errors import RunError
 from normfed_server.runs.at_work import LOCKED, at_work, is_at_work
 
 WORKER = """\
@@ -39,12 +40,14 @@ def test_a_process_that_is_killed_works_no_more(run: Path) -> None:
     assert [path.name for path in run.iterdir()] == [LOCKED]
 
 
-def test_who_works_on_it_within_that_still_does_afterwards(run: Path) -> None:
+def test_one_works_on_a_run_and_another_is_refused(run: Path) -> None:
     with at_work(run):
-        with at_work(run):
-            assert is_at_work(run)
+        with pytest.raises(RunError, match="another process is working on it"), at_work(run):
+            pass
         assert is_at_work(run)
     assert not is_at_work(run)
+    with at_work(run):  # whose turn it is afterwards
+        assert is_at_work(run)
 
 
 def test_nobody_works_on_a_run_that_is_gone(tmp_path: Path) -> None:

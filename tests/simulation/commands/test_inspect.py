@@ -97,12 +97,12 @@ def test_a_terminal_has_a_table_that_folds_and_says_what_is_too_few(
         [cell.strip() for cell in line.split("│")]
         for line in normfed("inspect", data, "--study", path).stdout.splitlines()
     ]
-    assert ["", "a", "6", "2", "3", "1: excluded: moved, 1: no FLAIR", ""] in rows
+    assert ["", "a", "6", "2 (too few)", "3", "1: excluded: moved, 1: no FLAIR", ""] in rows
     assert ["", "b", "1 (too few)", "0", "4", "1: neither healthy nor with a lesion mask that counts", ""] in rows
     monkeypatch.setenv("COLUMNS", "50")
     narrow = normfed("inspect", data, "--study", path).stdout
     assert max(map(len, narrow.split("People in")[1].split("Names only")[0].splitlines()[1:])) <= 50
-    assert "train 6; held out 2; test 3; left out 1: excluded: moved, 1: no FLAIR" in " ".join(narrow.split())
+    assert "train 6; held out 2 (too few); test 3; left out 1: excluded: moved, 1: no FLAIR" in " ".join(narrow.split())
 
 
 def test_of_a_study_that_names_a_site_which_is_not_there_nobody_is_said_to_be_left_out(
