@@ -138,7 +138,7 @@ class DataConfig(Frozen):
         "nobody tells them (everybody)",
     )
     exclude: dict[SubjectName | SiteName, str] = Field(
-        default_factory=dict, description="subjects or sites left out, each with its reason"
+        default_factory=dict, description="people (sub-X) or sites left out, each with its reason"
     )
     normal: Literal["controls", "lesion-free-tissue", "lesion-free-slices"] = Field(
         "controls",
