@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from normfed_common.algorithms.arms import FEDERATED, OWN
 from normfed_server.paper import choice, comparing, drawn_curves, places, style, training
-from normfed_server.paper.writing import attempted
+from normfed_server.paper.attempts import attempted
 from normfed_server.results.curves import Curves, curves
 from normfed_server.results.layout import RunResults
 from normfed_server.results.paper_names import remove_stale

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from pathlib import Path
 
+from normfed_server.paper.attempts import attempted
 from normfed_server.results import layout
 from normfed_server.runs.folder import Run
-
-logger = logging.getLogger(__name__)
 
 
 def write_paper(run: Run) -> list[Path]:
@@ -26,12 +23,3 @@ def write_paper(run: Run) -> list[Path]:
         *attempted(run.folder, "tables", lambda: write_tables(run, results)),
         *attempted(run.folder, "figures", lambda: write_figures(run.folder, results)),
     ]
-
-
-def attempted(run: Path, what: str, write: Callable[[], list[Path]]) -> list[Path]:
-    """What was written; where that fails, a warning in the log says why, and none of it counts as written."""
-    try:
-        return write()
-    except Exception as error:  # noqa: BLE001  (figures of the run are there all the same)
-        logger.warning("no %s: %s: %s. Make them again: normfed report %s", what, type(error).__name__, error, run)
-        return []

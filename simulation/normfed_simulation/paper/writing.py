@@ -10,7 +10,7 @@ import numpy as np
 
 from normfed_common.algorithms.arms import FEDERATED
 from normfed_server.paper import writing
-from normfed_server.paper.writing import attempted
+from normfed_server.paper.attempts import attempted
 from normfed_server.report.verdicts import best_baseline
 from normfed_server.results import layout
 from normfed_server.results.layout import RunResults
