@@ -21,7 +21,7 @@ from summaries import patients, summary
 from normfed_common.study.config import StudyConfig
 from normfed_server.arms import evaluation
 from normfed_server.arms.evaluation import ArmResult
-from normfed_server.paper import style, writing
+from normfed_server.paper import attempts, style
 from normfed_server.paper.writing import write_paper
 from normfed_server.results import layout
 from normfed_server.results.paper_names import ours
@@ -133,7 +133,7 @@ def test_a_figure_that_fails_is_said_and_the_tables_are_there(
     monkeypatch.setattr(
         style, "save", lambda figure, folder, name: 1 / 0 if name == "roc" else save(figure, folder, name)
     )
-    with caplog.at_level(logging.WARNING, writing.__name__):
+    with caplog.at_level(logging.WARNING, attempts.__name__):
         write_paper(run)
     assert (run.folder / "tables" / "models.tex").exists()
     assert not (run.folder / "figures" / "roc.svg").exists()  # nor as it was before
