@@ -46,8 +46,14 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> Visit:
     return visit
 
 
-def test_a_tilted_scan_comes_to_lie_on_the_template(native: Visit, tmp_path: Path) -> None:
-    entry = prepare(native, RECIPE, Cache(tmp_path))
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    """A cache for tests of what is done once scans are registered, which happens once."""
+    return Cache(tmp_path_factory.mktemp("kept"))
+
+
+def test_a_tilted_scan_comes_to_lie_on_the_template(native: Visit, kept: Cache) -> None:
+    entry = prepare(native, RECIPE, kept)
     meta = entry.meta()
     assert float(str(meta["overlap"])) > 0.9
     turned = Rotation.from_matrix(_rotation(np.array(meta["to_reference"]))).magnitude()
@@ -231,21 +237,21 @@ def mask_of(native: Visit, tmp_path: Path) -> Callable[[str, bool], Mask]:
 
 
 def test_an_empty_lesion_mask_means_no_lesion_of_its_kind(
-    native: Visit, tmp_path: Path, mask_of: Callable[[str, bool], Mask]
+    native: Visit, kept: Cache, mask_of: Callable[[str, bool], Mask]
 ) -> None:
     looked = replace(native, lesions=(mask_of("WMH", True),))
-    entry = prepare(looked, RECIPE, Cache(tmp_path / "c"))
+    entry = prepare(looked, RECIPE, kept)
     assert not entry.lesion().any()
     assert entry.meta()["lesion_voxels_by_label"] == {"WMH": 0}
     np.testing.assert_array_equal(entry.normal(), entry.mask())
 
 
 def test_an_empty_mask_leaves_the_lesion_of_another_mask_as_it_is(
-    native: Visit, tmp_path: Path, mask_of: Callable[[str, bool], Mask]
+    native: Visit, kept: Cache, mask_of: Callable[[str, bool], Mask]
 ) -> None:
     tumour = mask_of("tumour", False)
-    alone = prepare(replace(native, lesions=(tumour,)), RECIPE, Cache(tmp_path / "c"))
-    both = prepare(replace(native, lesions=(mask_of("WMH", True), tumour)), RECIPE, Cache(tmp_path / "c"))
+    alone = prepare(replace(native, lesions=(tumour,)), RECIPE, kept)
+    both = prepare(replace(native, lesions=(mask_of("WMH", True), tumour)), RECIPE, kept)
     assert alone.lesion().any()
     np.testing.assert_array_equal(both.lesion(), alone.lesion())
     assert both.meta()["lesion_voxels_by_label"] == {"WMH": 0, "tumour": int(alone.lesion().sum())}
@@ -289,11 +295,11 @@ def test_percentiles_map_to_zero_and_one_inside_the_brain(hospitals: Path, tmp_p
         assert (image[~scan.mask] == 0).all()
 
 
-def test_normal_tissue_keeps_its_distance_from_lesions(native: Visit, tmp_path: Path) -> None:
+def test_normal_tissue_keeps_its_distance_from_lesions(native: Visit, kept: Cache) -> None:
     from scipy.ndimage import distance_transform_edt
 
     config = PreprocessingConfig(voxel_size_mm=4, lesion_margin_mm=9.0)
-    entry = prepare(native, Recipe(config, ("T1w", "FLAIR"), None), Cache(tmp_path))
+    entry = prepare(native, Recipe(config, ("T1w", "FLAIR"), None), kept)
     scan, lesion = entry.scan(Person(0)), entry.lesion()
     distance = distance_transform_edt(~lesion, sampling=4)
     normal = np.zeros(scan.mask.size, bool)

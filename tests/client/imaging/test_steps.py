@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from normfed_client.imaging import registration
 from normfed_client.imaging.bids import Visit, read_dataset
 from normfed_client.imaging.cache import Cache, Entry
+from normfed_client.imaging.nifti import Image
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.steps import Steps
 from normfed_common.learning.cohort import Person
@@ -23,6 +25,31 @@ pytestmark = pytest.mark.xdist_group("registration")
 
 CORRECTED = PreprocessingConfig(voxel_size_mm=4, bias_correction=True)
 BOTH = Recipe(CORRECTED, ("T1w", "FLAIR"), None)
+LONG = ("rigid", "affine", "affine_of_head", "bias_corrected")  # what takes long
+
+
+@pytest.fixture(scope="module", autouse=True)
+def worked_once() -> Iterator[None]:
+    """What takes long is worked out once of the same voxels: whether it repeats itself to the last bit is tested
+    elsewhere."""
+
+    def once(work: Callable[..., object]) -> Callable[..., object]:
+        known: dict[str, object] = {}
+
+        def found(*given: Image | np.ndarray | None) -> object:
+            parts = [part for one in given for part in ((one.data, one.affine) if isinstance(one, Image) else (one,))]
+            voxels = b"".join(b"-" if part is None else np.ascontiguousarray(part).tobytes() for part in parts)
+            key = hashlib.sha256(voxels).hexdigest()
+            if key not in known:
+                known[key] = work(*given)
+            return known[key]
+
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in LONG:
+            patch.setattr(registration, name, once(getattr(registration, name)))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +79,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def count(name: str, work: Callable[..., object]) -> Callable[..., object]:
         return lambda *given: (done.append(name), work(*given))[1]
 
-    for name in ("rigid", "affine", "affine_of_head", "bias_corrected"):
+    for name in LONG:
         monkeypatch.setattr(registration, name, count(name, getattr(registration, name)))
     return done
 
