@@ -17,7 +17,9 @@ from plugins import Plugins
 from threadpoolctl import threadpool_limits
 
 from normfed_client.hospital.machine import repeatable
+from normfed_common.foundation import registry
 from normfed_common.foundation.quiet import QUIET_FLOWER
+from normfed_common.models.catalogue import MODELS
 from normfed_common.studies import load_study
 from normfed_common.study.config import StudyConfig
 from normfed_deploy.tiny import STUDY
@@ -128,6 +130,13 @@ def undrawn() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "write_paper", lambda run: [])
         yield
+
+
+@pytest.fixture
+def trying(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models that a test tries out are no other test's."""
+    monkeypatch.setattr(registry, "_tried_out", set())
+    monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,6 @@ import pytest
 from conftest import TINY
 from nbclient import NotebookClient
 
-from normfed_common.foundation import registry
-
 FOLDER = Path(__file__).parents[2] / "deploy" / "guides" / "notebooks"
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 STUDY = {**TINY, "model": {"name": "atlas"}, "comparisons": {"baselines": [{"name": "intensity"}]}}
@@ -46,10 +44,14 @@ def test_a_kernel_runs_the_demo_read_step_by_step(hospitals: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("name", ["own-data", "own-model"])
 def test_the_others_run_as_well(
-    name: str, hospitals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str,
+    hospitals: Path,
+    tmp_path: Path,
+    trying: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "_tried_out", set())
     matplotlib.use("agg")
     within: dict[str, Any] = {"__name__": "__main__"}
     for cell in small(name).cells:

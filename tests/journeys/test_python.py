@@ -20,11 +20,10 @@ import normfed as python
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.hospital.site import Site
 from normfed_client.imaging.bids import read_dataset
-from normfed_common.foundation import registry, seeds
+from normfed_common.foundation import seeds
 from normfed_common.foundation.errors import RunError, StudyError
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.score import Score
-from normfed_common.models.catalogue import MODELS
 from normfed_common.models.intensity import Intensity
 from normfed_simulation import experiment
 from normfed_simulation.api.opened import OpenRun
@@ -159,18 +158,13 @@ def test_a_script_without_a_main_guard_runs_a_study_on_worker_processes(run: Ope
     assert_same(weights(run_folder(tmp_path)), weights(run.folder))
 
 
-def test_a_model_of_ones_own_is_tried_out_in_this_process(
-    hospitals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(registry, "_tried_out", set())
-
+def test_a_model_of_ones_own_is_tried_out_in_this_process(hospitals: Path, tmp_path: Path, trying: None) -> None:
     class Twice(Intensity):
         """Twice another model's score orders voxels as it does."""
 
         def score(self, scans: Sequence[Scan], rng: np.random.Generator) -> Score:
             return Score(2 * super().score(scans, rng).anomaly)
 
-    monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))
     python.try_model("twice", Twice)
     beside = {"local": False, "pooled": False, "baselines": [{"name": "intensity"}]}
     study = {**TINY, "model": {"name": "twice"}, "comparisons": beside}
