@@ -125,12 +125,13 @@ def visits_of(run: Run) -> dict[tuple[str, str], Visit]:
     if not run.sites_file.exists():
         return {}
     try:
+        configs = [config for config in read_sites(run.sites_file) if config.name != POOLED]
+        sites = {data: read_dataset(data).sites() for data in {config.data for config in configs}}
         return {
             (config.name, visit.name): visit
-            for config in read_sites(run.sites_file)
-            for name, visits in read_dataset(config.data).sites().items()
-            if config.name != POOLED and config.owns == (name,)
-            for visit in visits
+            for config in configs
+            if len(config.owns) == 1
+            for visit in sites[config.data].get(config.owns[0], ())
         }
     except DatasetError:
         return {}

@@ -28,6 +28,7 @@ from normfed_server.results.models import UNSEEN
 
 BARE_ZERO = re.compile(r"\b0\.")  # the one before the point, and not that of 10.5
 NARROWLY = f"±{SHOWN:g}".replace("0.", ".")  # an interval that is zero at both ends in the digits of tables
+BELOW, BESIDE = "\n[dim]{}[/]", " [dim]({})[/]"  # where an interval stands
 NARROW: dict[str, Any] = {
     "title_justify": "left",
     "caption_justify": "left",
@@ -67,7 +68,7 @@ def unseen_table(unseen: Unseen) -> Table:
     for place, figures in {"all": unseen.all, **unseen.sites}.items():
         if PRECISION in figures:
             found = figures[PRECISION]
-            mean, best = (_over(over) for over in (found.over_borrowed, found.over_best))
+            mean, best = (_difference(over, BELOW) for over in (found.over_borrowed, found.over_best))
             cells = (_short(found.unseen), _short(found.borrowed), mean, _short(found.best), best)
             table.add_row(place, *cells, style="bold" if place == "all" else "")
     table.caption = "others: the mean of all other hospitals' own models. Their best is picked on these very "
@@ -89,7 +90,7 @@ def league_table(results: RunResults) -> Table:
             _short(auroc.mean) + trainings_spread(auroc, " [dim]±{:.3f}[/]").replace("0.", "."),
             _short(auroc.worst_site.mean if auroc.worst_site else None),
             _short(row.figures[PRECISION].mean),
-            _gain(gained) if gained else "–",
+            _difference(gained, BESIDE) if gained else "–",
             f"{len(gained.gain)}/{len(gained.lose)}" if gained else "–",
             f"{row.megabytes_per_round:.2f}" if row.megabytes_per_round else "–",
             f"{row.seconds_per_round:.1f}" if row.seconds_per_round is not None else "–",
@@ -103,25 +104,15 @@ def league_table(results: RunResults) -> Table:
     return table
 
 
-def _over(difference: Difference) -> str:
-    """The interval on a line of its own."""
-    if same(difference):
+def _difference(found: Difference | Gains, around: str) -> str:
+    """With its interval, which ``around`` says the place of."""
+    if same(found):
         return SAME
-    if unnoticed(difference):
-        return f".000\n[dim]{NARROWLY}[/]"
-    low, high = difference.ci95
-    interval = f"\n[dim]{_short(low, '+')} {_short(high, '+')}[/]" if low is not None else ""
-    return _short(difference.mean, "+") + interval
-
-
-def _gain(gained: Gains) -> str:
-    if same(gained):
-        return SAME
-    if unnoticed(gained):
-        return f".000 [dim]({NARROWLY})[/]"
-    low, high = gained.ci95
-    interval = f" [dim]({_short(low, '+')} {_short(high, '+')})[/]" if low is not None else ""
-    return _short(gained.mean, "+") + interval
+    if unnoticed(found):
+        return ".000" + around.format(NARROWLY)
+    low, high = found.ci95
+    interval = around.format(f"{_short(low, '+')} {_short(high, '+')}") if low is not None else ""
+    return _short(found.mean, "+") + interval
 
 
 def _short(value: float | None, sign: str = "") -> str:
