@@ -22,7 +22,7 @@ from normfed_server.report.cells import add_filters
 from normfed_server.report.drowned import drowned
 from normfed_server.report.findings import CONVERGED, sentences
 from normfed_server.report.headline import headline, refused
-from normfed_server.report.held_out import conformal, unmeasured
+from normfed_server.report.held_out import conformal, threshold, unmeasured
 from normfed_server.report.lesions import FEWEST_PATIENTS
 from normfed_server.report.people import PatientRow, PicturedCase
 from normfed_server.report.privacy import write_privacy
@@ -32,7 +32,6 @@ from normfed_server.report.verdicts import (
     OURS,
     SAME,
     TITLES,
-    difference_of,
     enough,
     main_models,
     same,
@@ -62,8 +61,6 @@ class Patients:
         Of all their lesions, those that a cluster touches at the run's threshold, and how many there are.
     chance_by_kind
         Kind of lesion to the mean of its patients' shares of lesion.
-    significance
-        Model to the p-value of its difference to the federated one, paired by patient.
     left_out
         Who was left out, and why.
     attacks
@@ -78,15 +75,19 @@ class Patients:
     people: Sequence[PatientRow] = ()
     touched: tuple[int, int] | None = None
     chance_by_kind: Mapping[str, float] = field(default_factory=dict)
-    significance: Mapping[str, float] = field(default_factory=dict)
     left_out: Sequence[tuple[str, str]] = ()
     attacks: Mapping[str, str] = field(default_factory=dict)
     device: str = ""
     ages: Ages = field(default_factory=Ages)
 
 
-def write_report(run: Run, patients: Patients = Patients()) -> Path:
+def write_report(run: Run, patients: Patients = Patients(), results: RunResults | None = None) -> Path:
     """Write report.html, and privacy.html beside it; returns the path of the first.
+
+    Parameters
+    ----------
+    results
+        With p-values, where single patients are known; None reads metrics.json, which has none.
 
     Raises
     ------
@@ -95,7 +96,7 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
     """
     if not run.finished:
         raise RunError(f"{run.folder}: not finished, so there is nothing to report. Finish the run first.")
-    results = layout.read(run.folder)
+    results = results or layout.read(run.folder)
     environment = templates()
     add_filters(environment)
     environment.filters["titled"] = results.title
@@ -109,7 +110,7 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
         cases=patients.cases,
         people=patients.people,
         touched=patients.touched,
-        significance=_tested(results, patients.significance),
+        significance=_tested(results),
         left_out=patients.left_out,
         study=plain_yaml.text(run.study.model_dump(mode="json")),
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),
@@ -135,6 +136,7 @@ def _said(run: Run, results: RunResults, patients: Patients) -> dict[str, Any]:
         ],
         "unmeasured": unmeasured(run.study, results),
         "conformal": conformal(results),
+        "threshold": threshold(results),
         "notes": [*note_sentences(results), *adapted_sentences(run.study)],
         "privacy": promises.summary(results.privacy),
         "ours": title(results),
@@ -232,11 +234,17 @@ def _beside(results: RunResults) -> dict[str, str]:
     return said
 
 
-def _tested(results: RunResults, significance: Mapping[str, float]) -> dict[str, float]:
-    """Without models of which no patient's figure differs: there is nothing to test."""
-    apart = {name: difference_of(results, name, PRECISION) for name in significance}
-    alike = {name for name, difference in apart.items() if difference is not None and same(difference)}
-    return {name: p for name, p in significance.items() if name not in alike}
+def _tested(results: RunResults) -> dict[str, dict[str, float]]:
+    """Metric to model to its p-value; without models of which no patient's figure differs: there is nothing to test."""
+    found = {
+        TITLES[metric]: {
+            name: p
+            for name, differences in results.differences.items()
+            if (p := results.p_value(name, metric)) is not None and not same(differences.all[metric])
+        }
+        for metric in reversed(TITLES)
+    }
+    return {metric: by_model for metric, by_model in found.items() if by_model}
 
 
 def _trainings(shown: Mapping[str, ModelFigures]) -> dict[str, int]:

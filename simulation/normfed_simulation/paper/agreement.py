@@ -68,7 +68,7 @@ def limits(differences: np.ndarray) -> tuple[float, float, float]:
 
 
 def paired(
-    ours: np.ndarray, theirs: np.ndarray, kinds: Sequence[str], title: str, other: str, p: float
+    ours: np.ndarray, theirs: np.ndarray, kinds: Sequence[str], title: str, other: str, p: float | None
 ) -> Figure | None:
     """Every patient's figure by two models, against each other; None for fewer than six patients.
 
@@ -79,7 +79,7 @@ def paired(
     title, other
         Of the metric, and of the model that is not ours.
     p
-        Of the signed-rank test over these patients; NaN where nothing was tested.
+        Of the signed-rank test over these patients, corrected for all models compared; None where there was none.
     """
     both = np.isfinite(ours) & np.isfinite(theirs)
     x, y = theirs[both], ours[both]
@@ -89,7 +89,7 @@ def paired(
     axes.axline((0, 0), slope=1, color=style.QUIET, linewidth=0.8, linestyle=(0, (4, 2)))
     _by_kind(axes, x, y, [kind for kind, kept in zip(kinds, both, strict=True) if kept])
     said = f"federated higher in {(y > x).sum()} of {len(x)} patients"
-    if np.isfinite(p):
+    if p is not None:
         said += f", {p_value(p)}"
     axes.set_title(said)
     ends = min(0.0, x.min(), y.min()), max(1.0, x.max(), y.max())

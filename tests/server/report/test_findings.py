@@ -352,3 +352,14 @@ def test_strategies_that_tie_with_the_best_are_named_as_ties(
     found["strategies"] |= {name: {"name": name} for name in differences}
     found["league"] = [row("federated", 0.3, None), *(row(name, 0.2, None) for name in differences)]
     assert said_of_them in " ".join(said(found))
+
+
+def test_a_tie_by_the_paired_test_alone_names_its_p_value() -> None:
+    results = run_results(**metrics(local=BETTER))
+    (unsure,) = [
+        s for s in sentences(results.tested({"auroc": {"local": 0.0631}, "auprc": {"local": 0.07}})) if UNSURE in s
+    ]
+    assert "interval +0.050 to +0.150, but p = 0.063 by the paired test" in unsure
+    assert not any(
+        "paired test" in s for s in sentences(results.tested({"auroc": {"local": 0.01}, "auprc": {"local": 0.01}}))
+    )

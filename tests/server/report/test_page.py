@@ -27,10 +27,12 @@ from normfed_server.runs import folder as runs
 def written(study: StudyConfig, tmp_path: Path) -> Callable[..., str]:
     """The report of these figures, without the library that draws."""
 
-    def write(found: dict[str, Any], patients: page.Patients = page.Patients()) -> str:
+    def write(
+        found: dict[str, Any], patients: page.Patients = page.Patients(), p_values: dict[str, Any] | None = None
+    ) -> str:
         run = runs.begin(study, tmp_path)
         layout.write(run.folder, run_results(**found))
-        path = write_report(run, patients)
+        path = write_report(run, patients, None if p_values is None else run_results(**found).tested(p_values))
         assert path == run.folder / "report.html"
         return re.sub(r"<script.*?</script>", "", path.read_text(), flags=re.DOTALL)
 
@@ -47,7 +49,7 @@ def test_a_run_that_is_not_finished_has_no_report(study: StudyConfig, tmp_path: 
 def test_the_page_says_its_findings_and_warnings_and_hides_small_counts(written: Callable[..., str]) -> None:
     found = metrics(local=difference(0.1, -0.05, 0.25))
     found["left_out"] = {"c": "takes no part: nobody"}
-    text = written(found, page.Patients(attacks={"a": "scale"}, significance={"local": 0.0004}))
+    text = written(found, page.Patients(attacks={"a": "scale"}), {"auroc": {"local": 0.0004}})
     assert "not distinguishable from each site training alone" in text
     assert "better than" not in text
     assert "Partial: c takes no part: nobody." in text
@@ -117,7 +119,7 @@ def test_a_model_with_the_same_figures_is_called_the_same_and_an_interval_of_few
     written: Callable[..., str],
 ) -> None:
     found = metrics(pooled=difference(0.0, 0.0, 0.0), atlas=difference(0.0, -0.1, 0.1))
-    text = written(found, page.Patients(significance={"pooled": 1.0, "atlas": 0.5}))
+    text = written(found, p_values={"auroc": {"pooled": 1.0, "atlas": 0.5}})
     assert text.count('<td class="words">the same</td>') == 1
     assert "atlas p = 0.500." in text  # and nothing was to be tested of the other
     found["evaluation"]["federated"]["sites"]["a"]["auroc"]["n"] = 1
