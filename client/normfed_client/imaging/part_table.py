@@ -37,8 +37,8 @@ def _held_out_for(sites: Collection[str], cast: Cast) -> str:
     if not tested or any(at["held_out"] >= least for at in tested):
         return f"At sites that test somebody, those with {least} or more held out set thresholds and p-values."
     return (
-        f"No site that tests holds out {least} or more: the threshold is set on the patients' own lesion-free tissue, "
-        "and there are no p-values. To hold out more: data.held_out_people."
+        "The threshold is set on the patients' own lesion-free tissue, and there are no p-values: for these it takes a "
+        f"site that tests and holds out {least} or more (data.held_out_people)."
     )
 
 
