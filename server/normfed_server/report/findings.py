@@ -178,8 +178,8 @@ def _worse_on_kinds(results: RunResults) -> list[str]:
             for name, difference in worse_on(results, kind, metric).items():
                 by = f"{title} ({_difference_in_words(difference, True)})"
                 found.setdefault((name, kind), []).append(by)
-    parts = [f"than {results.title(name)} on {plural(kind)} by {listed(by)}" for (name, kind), by in found.items()]
-    return [f"By kind of lesion it is worse {'; '.join(parts)}."] if parts else []
+    parts = [f"{results.title(name)} on {plural(kind)} by {listed(by)}" for (name, kind), by in found.items()]
+    return [f"By kind of lesion baselines score higher, beyond the interval: {'; '.join(parts)}."] if parts else []
 
 
 def _best_strategy(results: RunResults) -> list[str]:

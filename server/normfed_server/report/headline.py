@@ -163,7 +163,7 @@ def _not_for(results: RunResults) -> list[str]:
             why = f"its ranking is no better than chance (AUROC {number(figures[AUROC].mean)}; chance {CHANCE:g})"
             reasons.setdefault(why, []).append(plural(kind))
         elif better := worse_on(results, kind, PRECISION):
-            why = f"{listed(map(results.title, better))} {'finds' if len(better) == 1 else 'find'} them better"
+            why = f"{listed(map(results.title, better))} {'scores' if len(better) == 1 else 'score'} higher there"
             reasons.setdefault(why, []).append(plural(kind))
     return [f"Do not use this map for {listed(kinds, 'or')}: {why}." for why, kinds in reasons.items()]
 

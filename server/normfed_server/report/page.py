@@ -18,7 +18,7 @@ from normfed_common.foundation.files import write_text
 from normfed_common.study import withdrawn
 from normfed_server.report import curves, figures, glossary, participation, promises
 from normfed_server.report.ages import Ages
-from normfed_server.report.cells import add_filters
+from normfed_server.report.cells import add_filters, p_value
 from normfed_server.report.drowned import drowned
 from normfed_server.report.findings import CONVERGED, sentences
 from normfed_server.report.headline import headline, refused
@@ -28,14 +28,19 @@ from normfed_server.report.people import PatientRow, PicturedCase
 from normfed_server.report.privacy import write_privacy
 from normfed_server.report.provenance import provenance
 from normfed_server.report.rendering import templates
+from normfed_server.report.strategies import comparison, rivals
 from normfed_server.report.verdicts import (
     OURS,
     SAME,
+    SIGNIFICANT,
     TITLES,
+    Verdict,
     enough,
+    figure_of,
     main_models,
     same,
     title,
+    verdict,
     verdicts_of,
 )
 from normfed_server.report.words import adapted_sentences, note_sentences, warnings
@@ -126,6 +131,9 @@ def _said(run: Run, results: RunResults, patients: Patients) -> dict[str, Any]:
     """Sentences and words."""
     return {
         "headline": headline(results),
+        "comparison": comparison(results),
+        "rivals": rivals(results) if comparison(results) else [],
+        "own_strategy": ALGORITHMS[run.study.strategy["name"]].title,
         "refused": refused(results),
         "sentences": sentences(results),
         "warnings": [
@@ -134,6 +142,7 @@ def _said(run: Run, results: RunResults, patients: Patients) -> dict[str, Any]:
             *patients.ages.sentences(),
             *drowned(results),
         ],
+        "least_p": _least_p(results),
         "unmeasured": unmeasured(run.study, results),
         "conformal": conformal(results),
         "threshold": threshold(results),
@@ -229,9 +238,16 @@ def _beside(results: RunResults) -> dict[str, str]:
         if verdicts and all(same(results.differences[name].all[metric]) for metric in verdicts):
             said[name] = SAME
             continue
-        each = [f"{found} by {TITLES[metric]}" for metric, found in reversed(verdicts.items())]
-        said[name] = next(iter(verdicts.values())) if len(set(verdicts.values())) == 1 else ", ".join(each)
+        words = {metric: _with_p(results, name, metric, found) for metric, found in reversed(verdicts.items())}
+        each = [f"{found} by {TITLES[metric]}" for metric, found in words.items()]
+        said[name] = next(iter(words.values())) if len(set(words.values())) == 1 else ", ".join(each)
     return said
+
+
+def _with_p(results: RunResults, name: str, metric: str, found: Verdict) -> str:
+    """A tie by the paired test alone has its p-value beside it."""
+    p, by_interval = results.p_value(name, metric), verdict(results.tested({}), name, metric)
+    return found if p is None or by_interval == found else f"{found} ({p_value(p)})"
 
 
 def _tested(results: RunResults) -> dict[str, dict[str, float]]:
@@ -245,6 +261,20 @@ def _tested(results: RunResults) -> dict[str, dict[str, float]]:
         for metric in reversed(TITLES)
     }
     return {metric: by_model for metric, by_model in found.items() if by_model}
+
+
+def _least_p(results: RunResults) -> list[str]:
+    """That patients are too few for the corrected test to tell any two models apart; nothing where they are enough."""
+    tests, ours = len(_tested(results).get(TITLES[PRECISION], {})), figure_of(results, OURS, PRECISION)
+    if not tests or ours is None:
+        return []
+    least = tests * 2.0 ** (1 - ours.n)  # all signs alike, times the models that it is corrected for
+    if least < SIGNIFICANT:
+        return []
+    return [
+        f"Of {ours.n} patients and {tests} models compared the least corrected {p_value(least)}: too few for the test "
+        "to tell any two apart."
+    ]
 
 
 def _trainings(shown: Mapping[str, ModelFigures]) -> dict[str, int]:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from normfed_common.foundation import seeds
 from normfed_server.paper import style
 from normfed_server.report.cells import p_value
+from normfed_server.report.words import minus
 
 LIMITS = 1.96  # standard deviations on either side of the mean difference: 95 % of a normal distribution
 FEWEST = 6  # patients, or lesions, with fewer of whom nothing is drawn
@@ -52,7 +53,7 @@ def agreement(volume: pd.DataFrame) -> Figure | None:
         (low, (0, (4, 2)), f"mean − {LIMITS} SD"),
     ):
         axes.axhline(value, color=style.QUIET, linewidth=0.8, linestyle=dashes)
-        text = f"{what}: {value:+.1f}".replace("-", "−")
+        text = f"{what}: {minus(f'{value:+.1f}')}"
         axes.annotate(
             text, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7, bbox=BEHIND
         )

@@ -184,8 +184,8 @@ def test_every_baseline_is_named_and_which_way_it_differs() -> None:
         "Do not use this map: the trivial baselines flair-intensity, atlas and dark find lesions better."
     )
     assert text[-1] == (
-        "Worse than flair-intensity (average precision -0.200) and atlas (average precision -0.200); worse than dark "
-        "(-0.200) by average precision (tied by AUROC); no better than flat; better than t1-intensity (average "
+        "Worse than flair-intensity (average precision −0.200) and atlas (average precision −0.200); worse than dark "
+        "(−0.200) by average precision (tied by AUROC); no better than flat; better than t1-intensity (average "
         "precision +0.100)."
     )
 
@@ -207,7 +207,7 @@ def test_a_kind_that_a_baseline_surely_finds_better_is_not_to_be_looked_for_with
     found["evaluation"]["federated"]["kinds"] = of_kinds(tumour=(0.9, 0.5, 6))
     one = {"mean": -0.1, "ci95": [-0.2, high]}
     found["differences"]["atlas"] = {**BETTER, "kinds": {"tumour": {"auprc": one}}}
-    assert ("Do not use this map for tumours: atlas finds them better." in said(found)) == worse
+    assert ("Do not use this map for tumours: atlas scores higher there." in said(found)) == worse
 
 
 @pytest.mark.parametrize(("another", "worse"), [(0.3, True), (0.6, False)])

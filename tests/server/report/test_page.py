@@ -241,7 +241,8 @@ def test_a_strategy_that_no_site_may_say_anything_of_stands_in_the_league_with_d
     last |= {metric: {**last[metric], **silent} for metric in ("auroc", "auprc")}
     found["league"] = [row("federated", 0.3, GAIN), last]
     text = written(found)
-    line = text[text.index('<th scope="row">fedbn') :]
+    line = text[text.index('<h3 id="league">') :]
+    line = line[line.index('<th scope="row">fedbn') :]
     line = line[: line.index("</tr>")]
     assert "None" not in line
     assert line.count("–") >= 7
@@ -261,7 +262,7 @@ def test_a_metric_is_shown_under_the_title_that_the_file_gives_it(written: Calla
     found["metrics"] = {**told, "peak": {"title": "peak <in> the lesion"}}
     text = written(found)
     assert '<th scope="col">peak &lt;in&gt; the lesion</th>' in text
-    assert "-0.123" in text
+    assert "−0.123" in text
 
 
 def test_how_far_training_came_stands_beside_principal_components(written: Callable[..., str]) -> None:
@@ -308,3 +309,26 @@ def test_every_table_scrolls_within_itself_where_the_page_is_narrow(written: Cal
     before = re.findall(r'(<div class="[a-z ]*"[^>]*>)?<table', text)
     assert len(before) > 5
     assert all("scroll" in opening for opening in before)
+
+
+def test_a_comparison_of_strategies_comes_first_and_stands_nowhere_else(written: Callable[..., str]) -> None:
+    found = metrics(fedbn=difference(0.0, -0.1, 0.1))
+    found["league"] = [row("federated", 0.3, GAIN), row("fedbn", 0.3, GAIN)]
+    text = written(found)
+    assert text.index('<h2 id="strategies">') < text.index('<h2 id="found">') < text.index('<h2 id="trust">')
+    assert text.count('<h3 id="league">') == 1
+    assert text.index('<h3 id="league">') < text.index('<h2 id="found">')
+    assert '<h2 id="strategies">' not in written(metrics(local=difference(0.0, -0.1, 0.1)))
+
+
+def test_a_tie_by_the_test_alone_has_its_p_value_and_too_few_patients_for_any_are_said(
+    written: Callable[..., str],
+) -> None:
+    found = metrics(local=difference(0.1, 0.05, 0.15), atlas=difference(0.1, -0.05, 0.25))
+    for of in found["evaluation"].values():
+        for figure in of["all"].values():
+            figure["n"] = 6
+    text = written(found, p_values={metric: {"local": 0.0625, "atlas": 0.5} for metric in ("auroc", "auprc")})
+    assert '<td class="words">tied (p = 0.062)</td>' in text  # by the interval better
+    assert '<td class="words">tied</td>' in text
+    assert "Of 6 patients and 2 models compared the least corrected p = 0.062" in text  # 2 · 2 / 2 ** 6
