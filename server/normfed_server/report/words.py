@@ -148,7 +148,12 @@ def number(value: float | None) -> str:
     """Three digits or so; a dash for none."""
     if value is None:
         return "–"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
+    return minus(f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}")
+
+
+def minus(number: str) -> str:
+    """A number in text with a minus for people, which is no hyphen."""
+    return number.replace("-", "−")
 
 
 def rate(found: Rate | None) -> str:
@@ -169,7 +174,7 @@ def signed(value: float | None) -> str:
     if value is None:
         return "–"
     shown = f"{value:+.3f}"
-    return shown[1:] if float(shown) == 0 else shown
+    return shown[1:] if float(shown) == 0 else minus(shown)
 
 
 def capital(text: str) -> str:
