@@ -21,7 +21,7 @@ from normfed_server.report.ages import Ages
 from normfed_server.report.cells import add_filters
 from normfed_server.report.drowned import drowned
 from normfed_server.report.findings import CONVERGED, sentences
-from normfed_server.report.headline import headline, refused
+from normfed_server.report.headline import headline, reasons_against
 from normfed_server.report.held_out import conformal, unmeasured
 from normfed_server.report.lesions import FEWEST_PATIENTS
 from normfed_server.report.people import PatientRow, PicturedCase
@@ -125,7 +125,7 @@ def _said(run: Run, results: RunResults, patients: Patients) -> dict[str, Any]:
     """Sentences and words."""
     return {
         "headline": headline(results),
-        "refused": refused(results),
+        "refused": bool(reasons_against(results)),
         "sentences": sentences(results),
         "warnings": [
             *_withdrawn(run.folder),
