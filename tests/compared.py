@@ -14,8 +14,8 @@ def model(auroc: float, auprc: float = 0.2, n: int = 20) -> dict[str, Any]:
     return {"all": figures, "sites": {"a": figures}, "kinds": {}, "worst_site": worst}
 
 
-def difference(mean: float, low: float | None, high: float | None) -> dict[str, Any]:
-    figure = {"mean": mean, "ci95": [low, high]}
+def difference(mean: float, low: float | None, high: float | None, n: int = 20) -> dict[str, Any]:
+    figure = {"mean": mean, "n": n, "ci95": [low, high]}
     return {"all": {"auroc": figure, "auprc": figure}, "kinds": {}, "sites": {"a": {"auroc": figure}}}
 
 

@@ -51,7 +51,7 @@ def _models(results: RunResults, names: list[str], metrics: list[str], name: str
             cell = NOTHING
             if figure is not None:
                 mean = number(figure.mean, described)
-                ends = interval(choice.told(figure.ci95, figure.n), described)
+                ends = interval(figure.ci95, described)
                 cell = f"{bold(mean) if best[metric] == model else mean} {ends}".rstrip()
             cells.append(cell)
         rows.append([escaped(results.title(model)), *cells])
@@ -95,7 +95,7 @@ def groups(results: RunResults, metric: str, by: str) -> Table:
         cells = []
         for name in names:
             figure = figures.get(name, {}).get(metric)
-            text = NOTHING if figure is None else with_interval(figure.mean, choice.told(figure.ci95, figure.n))
+            text = NOTHING if figure is None else with_interval(figure.mean, figure.ci95)
             cells.append(bold(text) if name == best else text)
         rows.append([escaped(place), str(n), *cells, *([number(chance(results, metric, place))] if by_site else [])])
     title = {"sites": "per site", "kinds": "by kind of lesion"}[by]
@@ -126,9 +126,8 @@ def gains(results: RunResults) -> Table:
     for name, found in results.differences.items():
         cells = []
         for metric in metrics:
-            apart, ours = found.all.get(metric), results.evaluation[FEDERATED].all.get(metric)
-            n = 0 if ours is None else ours.n
-            cells.append(NOTHING if apart is None else difference(choice.told_difference(apart, n)))
+            apart = found.all.get(metric)
+            cells.append(NOTHING if apart is None else difference(apart))
         rows.append([escaped(results.title(name)), *cells])
     titles = [escaped(results.metrics[metric].title) for metric in metrics]
     paired = "paired by patient" if results.intervals == "bootstrap" else "as of independent samples"

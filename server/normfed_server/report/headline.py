@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from normfed_server.report.chance import SHARE, beside
 from normfed_server.report.lesions import (
     CHANCE,
-    FEWEST_PATIENTS,
     beside_chance,
     few,
     in_words,
@@ -33,6 +32,7 @@ from normfed_server.report.verdicts import (
 from normfed_server.report.words import capital, listed, number, percent, signed, small
 from normfed_server.report.worth import worth
 from normfed_server.results.chance import chance
+from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import AUROC, PRECISION, Figures, RunResults
 
 BARELY = 0.1  # of AUROC above chance

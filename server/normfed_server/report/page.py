@@ -23,7 +23,6 @@ from normfed_server.report.drowned import drowned
 from normfed_server.report.findings import CONVERGED, sentences
 from normfed_server.report.headline import headline, reasons_against
 from normfed_server.report.held_out import conformal, unmeasured
-from normfed_server.report.lesions import FEWEST_PATIENTS
 from normfed_server.report.people import PatientRow, PicturedCase
 from normfed_server.report.privacy import write_privacy
 from normfed_server.report.provenance import provenance
@@ -42,6 +41,7 @@ from normfed_server.report.verdicts import (
 from normfed_server.report.words import adapted_sentences, note_sentences, warnings
 from normfed_server.results import influence, layout
 from normfed_server.results.chance import chance
+from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import PRECISION, ModelFigures, RunResults
 from normfed_server.runs.folder import REPORT, Run
 

@@ -8,7 +8,6 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from normfed_server.paper.choice import told
 from normfed_server.report.verdicts import OURS, SAME, same, unnoticed
 from normfed_server.report.words import trainings_spread
 from normfed_server.results.chance import chance
@@ -126,7 +125,7 @@ def _short(value: float | None, sign: str = "") -> str:
 def _cell(figure: Figure | None, trained: Trainings | None = None) -> str:
     if figure is None or figure.mean is None:
         return "–"
-    text = _short(figure.mean) + _interval("", told(figure.ci95, figure.n))
+    text = _short(figure.mean) + _interval("", figure.ci95)
     return text if trained is None else text + _interval("tr. ", trained.ci95)
 
 

@@ -10,12 +10,10 @@ from run_results import run_results
 from normfed_server.paper.latex import Table
 from normfed_server.paper.tables import tables
 
-APART = difference(0.1, 0.05, 0.15)
-
 
 def made(n: int = 20, **said: Any) -> dict[str, Table]:
     """The tables of a run that tests at a and b, by name."""
-    found = metrics(local=APART)
+    found = metrics(local=difference(0.1, 0.05, 0.15, n))
     for name in found["evaluation"]:
         at_site = model(0.9)["all"]
         found["evaluation"][name] = {**model(0.9, n=n), "sites": {"a": at_site, "b": at_site}}
