@@ -64,6 +64,7 @@ def calibration(measured: float | None, low: float | None = None, **sites: int) 
         "thresholds": places,
         "lacking": ["rim"],
         "sites": {site: {"people": people, **of_site} for site, people in sites.items()},
+        "scans": 2 * sum(sites.values()),
         "unmeasured": "" if measured is not None else "nobody was there",
     }
 
