@@ -29,6 +29,19 @@ def test_no_interval_is_printed_over_fewer_than_six_patients() -> None:
         assert [sum("[" in cell for cell in cells) for cells in (federated, gain)] == [intervals, intervals]
 
 
+def test_chance_is_never_zero_where_lesions_are_small() -> None:
+    found = made(lesion_share={"all": 0.00042, "sites": {"a": 0.00003, "b": 0.25}})
+    assert found["models"].rows[0] == ["chance", "0.500", "0.00042"]
+    assert [row[-1] for row in found["sites-auprc"].rows] == ["0.000030", "0.250"]
+
+
+def test_the_worst_site_of_every_model_and_what_a_round_costs() -> None:
+    found = made()
+    assert found["worst-sites"].rows == [[name, "0.100 (b)", "0.800 (b)"] for name in ("federated", "each site alone")]
+    assert [cells[0] for cells in found["costs"].rows] == ["federated", "local"]
+    assert all(len(cells) == 3 for cells in found["costs"].rows)
+
+
 def test_what_stands_for_a_site_that_trains_nothing_is_said_below_the_tables_that_have_it() -> None:
     said = "the mean over the other sites' own models stands for its own"
     with_it = {name for name, table in made(trained=["a", "c"]).items() if said in table.caption}
