@@ -197,6 +197,7 @@ class Evaluator:
             evaluation.threshold_by,
             self._shared,
             result.threshold,
+            int(coarse["held_out_people"].sum()),
         )
         common = CommonEdges(
             edges,

@@ -60,23 +60,19 @@ def conformal(results: RunResults) -> list[str]:
         for name, found in _calibrated(results).items()
         if (figure := results.evaluation[name].all.get(CONFORMAL)) is not None and figure.mean is not None
     }
-    if not known:
-        return []
-    people = max(sum(site.people for site in found.sites.values()) for found in known.values())
-    if not people:
-        return ["Nobody normal is held out at the sites that were tested: a conformal p of 1 compares with nobody."]
-    return [*_least(results, people), *_alike(results, known)]
+    return [*_least(results, known), *_alike(results, known)]
 
 
-def _least(results: RunResults, people: int) -> list[str]:
-    least = 1 / (people + 1)
-    if least <= UNUSUAL:
+def _least(results: RunResults, known: Mapping[str, Calibrated]) -> list[str]:
+    scans = max((found.scans for found in known.values() if found.scans is not None), default=0)
+    least = 1 / (scans + 1)
+    if not scans or least <= UNUSUAL:
         return []
     own = results.evaluation.get(OWN)
     alone = own is not None and CONFORMAL in own.all
     return [
-        f"No conformal p can be below {number(least)}: with {counted(people, 'person', 'people')} held out, one scan "
-        f"each, the least is 1 / ({people} + 1); one of {UNUSUAL:g} takes {round(1 / UNUSUAL) - 1}."
+        f"No conformal p can be below {number(least)}: beside {counted(scans, 'scan', 'scans')} of held-out people the "
+        f"least is 1 / ({scans} + 1); one of {UNUSUAL:g} takes {round(1 / UNUSUAL) - 1}."
         + (" A site's own model is compared with its own people alone, who are fewer." if alone else "")
     ]
 

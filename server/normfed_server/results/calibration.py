@@ -8,6 +8,7 @@ from pydantic import Field
 
 from normfed_common.study.base import Frozen
 from normfed_server.arms.calibration import Calibration
+from normfed_server.events.rounds import is_none
 
 
 class Rate(Frozen):
@@ -37,6 +38,9 @@ class Calibrated(Frozen):
     thresholds: dict[str, float] = Field(description="common, by class of place; brain: one for all")
     lacking: tuple[str, ...] = Field(description="classes without people enough: they have the whole brain's threshold")
     sites: dict[str, CalibratedSite]
+    scans: int | None = Field(
+        None, exclude_if=is_none, description="whom conformal p-values compare with; absent in older runs"
+    )
     unmeasured: str = Field("", description="why nothing was measured")
 
 
@@ -64,6 +68,7 @@ def calibrated(found: Calibration, sites: Iterable[str]) -> Calibrated:
         thresholds=common,
         lacking=found.lacking,
         sites=shown,
+        scans=found.scans,
         unmeasured="" if judged else _why(found.sites),
     )
 

@@ -296,6 +296,7 @@ def _difference(metrics: Sequence[str], ours: Summary, theirs: Summary, group: s
     return {
         metric: Difference(
             mean=ours.mean(metric, group) - theirs.mean(metric, group),
+            n=min(ours.n(metric, group), theirs.n(metric, group)),
             ci95=difference_interval(ours, theirs, metric, group),
         )
         for metric in metrics
