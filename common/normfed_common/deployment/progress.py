@@ -35,4 +35,4 @@ class Times(ProgressColumn):
     def _left(self, task: Task, elapsed: float) -> float | None:
         if not self._even:
             return task.time_remaining
-        return None if not task.completed or task.total is None else elapsed / task.completed * task.remaining
+        return None if not task.completed or task.remaining is None else elapsed / task.completed * task.remaining

@@ -31,7 +31,7 @@ from normfed_server.report.verdicts import (
     trivial,
     worse_on,
 )
-from normfed_server.report.words import capital, listed, number, percent, signed, small
+from normfed_server.report.words import capital, counted, listed, number, percent, signed, small
 from normfed_server.report.worth import worth
 from normfed_server.results.chance import chance
 from normfed_server.results.layout import AUROC, PRECISION, Figures, RunResults
@@ -74,6 +74,18 @@ def headline(results: RunResults) -> list[str]:
 def refused(results: RunResults) -> bool:
     """Whether the headline says not to use the map."""
     return headline(results)[0].startswith("Do not use")
+
+
+def in_short(results: RunResults) -> str:
+    """A run in one line: what was trained, on whom it was tested, what it reaches."""
+    figures = {metric: figure for metric in reversed(TITLES) if (figure := figure_of(results, OURS, metric))}
+    if results.nobody_ill or not figures:
+        return f"{title(results)}, not tested on patients"
+    n, sites = next(iter(figures.values())).n, len(results.evaluation[OURS].sites)
+    reached = ", ".join(f"{TITLES[metric]} {number(figure.mean)}" for metric, figure in figures.items())
+    mind = "; too few to say" if n < FEWEST_PATIENTS else "; do not use this map" if refused(results) else ""
+    whom = f"{counted(n, 'patient', 'patients')} at {counted(sites, 'site', 'sites')}"
+    return f"{title(results)}, {whom}, {reached}{mind}"
 
 
 def _tested(results: RunResults) -> bool:
