@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from pydantic import Field
 
 from normfed_common.metrics import calibration
 from normfed_common.metrics.tissue import CLASSES
@@ -64,6 +65,8 @@ class Calibration(Frozen):
         Classes in which no site had people enough: they have the whole brain's threshold.
     sites
         Those with people enough held out.
+    scans
+        Of all held-out people whom conformal p-values compare with: of somebody with several visits, each counts.
     """
 
     promised: float
@@ -71,6 +74,7 @@ class Calibration(Frozen):
     thresholds: tuple[float, ...]
     lacking: tuple[str, ...]
     sites: dict[str, SiteCalibration]
+    scans: int | None = Field(None, description="None where the version before counted")
 
     def by_class(self) -> np.ndarray:
         """Thresholds (len(CLASSES),), float64, of every class of place."""
@@ -86,6 +90,7 @@ def calibrate(
     by: ThresholdBy,
     shared: Callable[[Counts], np.ndarray],
     instead: float,
+    scans: int,
 ) -> Calibration:
     """Thresholds, and what they do at each site.
 
@@ -99,6 +104,8 @@ def calibrate(
         Adds sites' counts (bins,) up, none of them more than its largest share.
     instead
         The threshold where nobody is held out anywhere.
+    scans
+        See `Calibration`.
     """
     counts = {site: found if by == "tissue" else found.sum(0)[None] for site, found in held_out.items() if found.any()}
     classes = CLASSES if by == "tissue" else (WHOLE,)
@@ -120,6 +127,7 @@ def calibrate(
             thresholds=(instead,) * len(classes),
             lacking=classes if by == "tissue" else (),
             sites={},
+            scans=scans,
         )
     common, lacking = levels(counts)
     sites = {}
@@ -140,4 +148,5 @@ def calibrate(
         thresholds=tuple(common.tolist()),
         lacking=tuple(name for name, lacks in zip(classes, lacking, strict=True) if lacks),
         sites=sites,
+        scans=scans,
     )

@@ -23,6 +23,11 @@ def number(value: float | None, metric: Described | None = None) -> str:
     return text.replace("-", "$-$") if float(text) else text.removeprefix("-")
 
 
+def small(share: float | None) -> str:
+    """A share, of which a small one has more decimals; a dash for none."""
+    return NOTHING if share is None else words.small(share)
+
+
 def signed(value: float | None, metric: Described | None = None) -> str:
     """A difference, with its sign."""
     text = number(value, metric)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from normfed_common.algorithms.arms import OWN, POOLED
-from normfed_server.report.lesions import CHANCE, FEWEST_PATIENTS, beside_chance, plural
+from normfed_server.report.lesions import CHANCE, beside_chance, plural
 from normfed_server.report.verdicts import (
     COMPARED,
     OURS,
@@ -28,6 +28,7 @@ from normfed_server.report.verdicts import (
     worse_on,
 )
 from normfed_server.report.words import SAME_MODEL, counted, listed, number, percent, rate, signed
+from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import AUROC, PRECISION, Difference, LeagueRow, RunResults
 from normfed_server.results.league import beyond
 

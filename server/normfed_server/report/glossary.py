@@ -142,9 +142,9 @@ TERMS = (
     Term(
         "conformal-p",
         "conformal p",
-        "share of held-out normal people who are at least as abnormal as the patient, who counts as one of them: small "
-        "where the patient stands out; with n of them it is never below 1 / (n + 1), and 1 where all of them are at "
-        "least as abnormal",
+        "share of held-out normal people's scans that are at least as abnormal as the patient's, which counts as one "
+        "of them: small where the patient stands out; with n of them it is never below 1 / (n + 1), and 1 where all of "
+        "them are at least as abnormal",
         ("conformal_p",),
     ),
     Term(

@@ -12,7 +12,6 @@ from normfed_server.report.chance import SHARE, beside
 from normfed_server.report.held_out import threshold
 from normfed_server.report.lesions import (
     CHANCE,
-    FEWEST_PATIENTS,
     beside_chance,
     few,
     in_words,
@@ -34,6 +33,7 @@ from normfed_server.report.verdicts import (
 from normfed_server.report.words import capital, counted, listed, number, percent, signed, small
 from normfed_server.report.worth import worth
 from normfed_server.results.chance import chance
+from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import AUROC, PRECISION, Figures, RunResults
 
 BARELY = 0.1  # of AUROC above chance
@@ -57,10 +57,9 @@ def headline(results: RunResults) -> list[str]:
             f"Too few to say whether the {title(results)} finds lesions: {patients} no evidence.",
             _reached(results),
         ]
-    at_chance, beaten = _at_chance(results), _beaten(results)
-    refused = [text for text in (at_chance, beaten) if text]
+    at_chance, against = _at_chance(results), reasons_against(results)
     return [
-        *([f"Do not use this map: {'; '.join(refused)}."] if refused else []),
+        *([f"Do not use this map: {'; '.join(against)}."] if against else []),
         *([] if at_chance else [_finds(results)]),
         _reached(results),
         *sites_apart(results),
@@ -71,9 +70,12 @@ def headline(results: RunResults) -> list[str]:
     ]
 
 
-def refused(results: RunResults) -> bool:
-    """Whether the headline says not to use the map."""
-    return headline(results)[0].startswith("Do not use")
+def reasons_against(results: RunResults) -> list[str]:
+    """Why not to use the map; none where nothing speaks against it, or too little was tested to say."""
+    figure = figure_of(results, OURS, AUROC)
+    if results.nobody_ill or figure is None or figure.n < FEWEST_PATIENTS:
+        return []
+    return [text for text in (_at_chance(results), _beaten(results)) if text]
 
 
 def in_short(results: RunResults) -> str:
@@ -83,7 +85,7 @@ def in_short(results: RunResults) -> str:
         return f"{title(results)}, not tested on patients"
     n, sites = next(iter(figures.values())).n, len(results.evaluation[OURS].sites)
     reached = ", ".join(f"{TITLES[metric]} {number(figure.mean)}" for metric, figure in figures.items())
-    mind = "; too few to say" if n < FEWEST_PATIENTS else "; do not use this map" if refused(results) else ""
+    mind = "; too few to say" if n < FEWEST_PATIENTS else "; do not use this map" if reasons_against(results) else ""
     whom = f"{counted(n, 'patient', 'patients')} at {counted(sites, 'site', 'sites')}"
     return f"{title(results)}, {whom}, {reached}{mind}"
 

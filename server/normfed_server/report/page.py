@@ -21,9 +21,8 @@ from normfed_server.report.ages import Ages
 from normfed_server.report.cells import add_filters, p_value
 from normfed_server.report.drowned import drowned
 from normfed_server.report.findings import CONVERGED, sentences
-from normfed_server.report.headline import headline, refused
+from normfed_server.report.headline import headline, reasons_against
 from normfed_server.report.held_out import conformal, threshold, unmeasured
-from normfed_server.report.lesions import FEWEST_PATIENTS
 from normfed_server.report.people import PatientRow, PicturedCase
 from normfed_server.report.privacy import write_privacy
 from normfed_server.report.provenance import provenance
@@ -46,6 +45,7 @@ from normfed_server.report.verdicts import (
 from normfed_server.report.words import adapted_sentences, note_sentences, warnings
 from normfed_server.results import influence, layout
 from normfed_server.results.chance import chance
+from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import PRECISION, ModelFigures, RunResults
 from normfed_server.runs.folder import REPORT, Run
 
@@ -134,7 +134,7 @@ def _said(run: Run, results: RunResults, patients: Patients) -> dict[str, Any]:
         "comparison": comparison(results),
         "rivals": rivals(results) if comparison(results) else [],
         "own_strategy": ALGORITHMS[run.study.strategy["name"]].title,
-        "refused": refused(results),
+        "refused": bool(reasons_against(results)),
         "sentences": sentences(results),
         "warnings": [
             *_withdrawn(run.folder),

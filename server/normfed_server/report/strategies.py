@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from normfed_server.report.lesions import FEWEST_PATIENTS
 from normfed_server.report.verdicts import OURS, TITLES, Verdict, difference_of, figure_of, same, unnoticed, verdict
 from normfed_server.report.words import listed, number, signed
+from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import PRECISION, Difference, LeagueRow, RunResults
 
 REVERSED: dict[Verdict, Verdict] = {"better": "worse", "worse": "better", "tied": "tied"}

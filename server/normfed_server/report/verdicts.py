@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from normfed_common.algorithms.arms import OWN, POOLED
-from normfed_server.report.lesions import FEWEST_PATIENTS
+from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import AUROC, PRECISION, Difference, Figure, Figures, ModelFigures, RunResults
 from normfed_server.results.league import SHOWN, beyond
 from normfed_server.results.models import BORROWED, UNSEEN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -140,8 +141,8 @@ def counted(count: int, one: str, many: str) -> str:
 
 
 def small(share: float) -> str:
-    """A share, of which a small one would be zero in three decimals."""
-    return f"{share:.2g}" if 0 < share < 0.01 else number(share)
+    """A share, with two digits after the zeros where it is so small that three decimals would show one or none."""
+    return f"{share:.{1 - math.floor(math.log10(share))}f}" if 0 < share < 0.01 else number(share)
 
 
 def number(value: float | None) -> str:

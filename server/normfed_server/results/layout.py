@@ -23,6 +23,7 @@ from normfed_common.metrics.catalogue import BUILT_IN
 from normfed_common.study.base import Frozen
 from normfed_server.events.rounds import RoundFigures, is_none
 from normfed_server.results.calibration import Calibrated
+from normfed_server.results.enough import BothOfEnough, OfEnough
 from normfed_server.results.guarantees import PrivacyFigures
 from normfed_server.results.models import TITLES
 from normfed_server.results.reading import read_as
@@ -58,12 +59,12 @@ class Cohort(Frozen):
 
 
 class Figure(Frozen):
-    """Of a metric over people: mean, standard deviation, how many, 95 % interval of the mean."""
+    """Of a metric over people: mean, standard deviation, how many, 95 % interval of the mean where they are enough."""
 
     mean: Number
     sd: Number
     n: int
-    ci95: Interval | None = Field(None, exclude_if=is_none)
+    ci95: Annotated[Interval | None, OfEnough] = Field(None, exclude_if=is_none)
 
 
 class AtSite(Frozen):
@@ -131,10 +132,11 @@ class ModelFigures(Frozen):
 
 
 class Difference(Frozen):
-    """Of two means, and its 95 % interval."""
+    """Of two means, over so many patients, and its 95 % interval: null where these are too few."""
 
     mean: Number
-    ci95: Interval
+    n: int | None = Field(None, exclude_if=is_none, description="of whichever has fewer; absent in older runs")
+    ci95: Annotated[Interval, BothOfEnough]
 
 
 class Differences(Frozen):
@@ -170,9 +172,9 @@ class Unseen(Frozen):
 
 
 class Gain(Difference):
-    """A difference to training alone, over so many patients."""
+    """A difference to training alone."""
 
-    n: int
+    n: int = Field(description="patients")
 
 
 class Gains(Gain):
@@ -187,7 +189,8 @@ class LeagueFigure(Frozen):
     """One metric of a strategy."""
 
     mean: Number
-    ci95: Interval
+    n: int | None = Field(None, exclude_if=is_none, description="patients; absent in older runs")
+    ci95: Annotated[Interval, BothOfEnough]
     worst_site: AtSite | None
     sd_over_sites: Number
     sites: dict[str, Number]

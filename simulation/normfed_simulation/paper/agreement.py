@@ -14,9 +14,10 @@ from normfed_common.foundation import seeds
 from normfed_server.paper import style
 from normfed_server.report.cells import p_value
 from normfed_server.report.words import minus
+from normfed_server.results.enough import FEWEST_PATIENTS
 
 LIMITS = 1.96  # standard deviations on either side of the mean difference: 95 % of a normal distribution
-FEWEST = 6  # patients, or lesions, with fewer of whom nothing is drawn
+FEWEST_LESIONS = 6  # with fewer of which no share of those found is drawn
 BINS = 5  # of lesions by size, with as many in each as can be
 WIDE = 44  # letters of a line below a panel
 RESAMPLINGS = 1000  # of patients, whose lesions go together
@@ -36,7 +37,7 @@ def agreement(volume: pd.DataFrame) -> Figure | None:
     Source: Bland & Altman 1986, Lancet 1(8476):307-310.
     """
     volume = volume[volume["lesion_ml"] > 0]
-    if len(volume) < FEWEST:
+    if len(volume) < FEWEST_PATIENTS:
         return None
     found, drawn = volume["found_ml"].to_numpy(), volume["lesion_ml"].to_numpy()
     means, differences = (found + drawn) / 2, found - drawn
@@ -81,7 +82,7 @@ def paired(
     """
     both = np.isfinite(ours) & np.isfinite(theirs)
     x, y = theirs[both], ours[both]
-    if len(x) < FEWEST:
+    if len(x) < FEWEST_PATIENTS:
         return None
     figure, (axes,) = style.panels(width_mm=style.COLUMN_MM, height_mm=98)
     axes.axline((0, 0), slope=1, color=style.QUIET, linewidth=0.8, linestyle=(0, (4, 2)))
@@ -113,7 +114,7 @@ def sizes(lesion: pd.DataFrame) -> Figure | None:
     lesion
         Of one model, the columns of `LESIONS`.
     """
-    if len(lesion) < FEWEST:
+    if len(lesion) < FEWEST_LESIONS:
         return None
     figure, (axes,) = style.panels(width_mm=style.COLUMN_MM, height_mm=70)
     volume, found = lesion["ml"].to_numpy(), lesion["found"].to_numpy(float)
@@ -138,7 +139,7 @@ def groups(lesion: pd.DataFrame) -> list[tuple[float, float, float, float, int]]
     drawn = rng.multinomial(patients, np.full(patients, 1 / patients), RESAMPLINGS)
     order = np.argsort(lesion["ml"].to_numpy(), kind="stable")
     result = []
-    for part in np.array_split(order, min(BINS, len(order) // FEWEST)):
+    for part in np.array_split(order, min(BINS, len(order) // FEWEST_LESIONS)):
         found = lesion["found"].to_numpy(float)[part]
         weights = drawn[:, whose[part]]
         counts = weights.sum(1)

@@ -9,7 +9,7 @@ from compared import difference, metrics, model, row
 from run_results import run_results
 
 from normfed_server.arms.calibration import OWN_TISSUE
-from normfed_server.report.headline import headline, in_short, refused
+from normfed_server.report.headline import headline, in_short, reasons_against
 
 BETTER, WORSE, TIED = difference(0.1, 0.05, 0.15), difference(-0.2, -0.3, -0.1), difference(0.02, -0.02, 0.06)
 
@@ -106,20 +106,20 @@ def test_of_a_model_near_or_below_chance_the_map_is_not_to_be_used(auroc: float,
     text = said(found)
     assert text[0] == f"Do not use this map: the federated model is {why}."
     assert not any("finds" in sentence for sentence in text)
-    assert refused(run_results(**found))
+    assert reasons_against(run_results(**found))
 
 
 def test_of_a_model_above_chance_the_map_may_be_used() -> None:
     found = metrics()
     found["evaluation"]["federated"] = model(0.61)
-    assert not refused(run_results(**found))
+    assert not reasons_against(run_results(**found))
 
 
 @pytest.mark.parametrize(("share", "use"), [(0.149, True), (0.151, False), (0.2, False)])
 def test_an_average_precision_that_the_lesions_share_may_explain_is_chance(share: float, use: bool) -> None:
     """Average precision 0.2 over an interval from 0.15."""
     found = metrics() | {"lesion_share": {"all": share, "sites": {}}}
-    assert refused(run_results(**found)) != use
+    assert bool(reasons_against(run_results(**found))) != use
     if not use:
         assert said(found)[0] == (
             "Do not use this map: the federated model is not distinguishable from chance (average precision 0.200; "
@@ -148,7 +148,7 @@ def test_below_a_trivial_baseline_the_map_is_not_to_be_used(beside: dict[str, An
 
 @pytest.mark.parametrize("other", ["pooled", "local", "leave-one-site-out", "borrowed"])
 def test_what_is_no_trivial_baseline_forbids_nothing(other: str) -> None:
-    assert not refused(run_results(**metrics(**{other: WORSE})))
+    assert not reasons_against(run_results(**metrics(**{other: WORSE})))
 
 
 @pytest.mark.parametrize(("patients", "use"), [(5, True), (6, False)])
@@ -220,7 +220,7 @@ def test_a_baseline_is_better_only_beside_every_training(another: float, worse: 
         "auprc": {"means": [0.4, another], "mean": 0.4, "ci95": [0.2, 0.6]},
     }
     found["differences"]["atlas"] = apart(TIED, WORSE)
-    assert refused(run_results(**found)) == worse
+    assert bool(reasons_against(run_results(**found))) == worse
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_a_model_is_beside_chance_as_in_each_training(auroc: float, another: flo
     found["evaluation"]["federated"] = model(auroc)
     trained(found, "federated", [auroc, another])
     assert expected in said(found)[0]
-    assert refused(run_results(**found)) == (expected != "The")
+    assert bool(reasons_against(run_results(**found))) == (expected != "The")
 
 
 def test_where_nobody_with_a_lesion_was_tested_the_first_sentence_says_so() -> None:

@@ -133,7 +133,7 @@ def test_what_conformal_p_values_cannot_say_stands_below_them(written: Callable[
     assert "No conformal p can be below" not in written(found)
     found["evaluation"]["federated"]["all"]["conformal_p"] = p
     text = written(found)
-    assert "No conformal p can be below 0.143: with 6 people held out" in text
+    assert "No conformal p can be below 0.077: beside 12 scans of held-out people" in text
     assert "Federated does not see these patients as unusual as a whole" in text
 
 

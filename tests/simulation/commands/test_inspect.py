@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,21 @@ def test_everybody_has_the_role_that_the_run_gives_them(data: Path, tmp_path: Pa
         assert {person["name"] for person in people if role in person["roles"]} == of_run
     assert {person["name"] for person in people} == {v.participant.subject for v in read_dataset(data).visits}
     assert all(bool(person["roles"]) != bool(person["left_out"]) for person in people)
+
+
+@pytest.mark.parametrize("name", ["all", "Pooled"])
+def test_a_site_that_tables_would_take_for_all_sites_is_refused_unless_it_is_left_out(
+    data: Path, tmp_path: Path, name: str
+) -> None:
+    named = tmp_path / "named"
+    shutil.copytree(data, named, symlinks=True)
+    table = named / "participants.tsv"
+    table.write_text(re.sub(r"\tb(?=\t|\n)", f"\t{name}", table.read_text()))
+    said = normfed_in_python.inspect(named, study=study(tmp_path)).attrs["why_not"]
+    assert f"no site can be called {name}, for results call" in said
+    left_out = STUDY.replace("exclude: {", f"exclude: {{{name}: misnamed, ")
+    assert left_out != STUDY
+    assert name not in normfed_in_python.inspect(named, study=study(tmp_path, left_out)).attrs["why_not"]
 
 
 def test_python_has_the_same_in_a_frame(data: Path, tmp_path: Path) -> None:
