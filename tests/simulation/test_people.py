@@ -90,3 +90,12 @@ def test_local_figures_are_those_of_each_sites_own_model(run: Run) -> None:
     assert rows(run, "local") == [{"site": "a", "name": "sub-0", "auprc": 0.5}]
     assert rows(run, "local-b") == [{"site": "a", "name": "sub-0", "auprc": 0.9}]
     assert rows(run, "nobody's") == []
+
+
+def test_where_a_site_trains_none_its_own_figures_are_the_mean_of_the_other_sites_models_there(run: Run) -> None:
+    for arm, value in (("local-a", 0.2), ("local-c", 0.4), ("local-c~2", 9.0)):
+        write(run, arm, {("b", "sub-0"): value, ("b", "sub-1"): None if arm == "local-a" else value})
+    write(run, "local", {("a", "sub-5"): 0.7})
+    write(run, "local-c", {("a", "sub-5"): 0.1, ("b", "sub-0"): 0.4, ("b", "sub-1"): 0.4})  # at a it has its own
+    found = {(row["site"], row["name"]): row["auprc"] for row in rows(run, "local")}
+    assert found == {("a", "sub-5"): 0.7, ("b", "sub-0"): pytest.approx(0.3), ("b", "sub-1"): None}

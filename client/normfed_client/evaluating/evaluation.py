@@ -258,6 +258,8 @@ class Evaluation:
             )
             for case in self.test
         ]
+        if self.site.custody is None:  # a hospital keeps nobody's figures of other hospitals' models
+            self._keep(rows, [{} for _ in rows])
         return self._summarise(rows)
 
     def _summarise(self, rows: list[dict[str, float]]) -> Summary:

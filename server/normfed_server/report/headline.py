@@ -30,7 +30,7 @@ from normfed_server.report.verdicts import (
     trivial,
     worse_on,
 )
-from normfed_server.report.words import capital, listed, number, percent, signed, small
+from normfed_server.report.words import capital, counted, listed, number, percent, signed, small
 from normfed_server.report.worth import worth
 from normfed_server.results.chance import chance
 from normfed_server.results.enough import FEWEST_PATIENTS
@@ -76,6 +76,18 @@ def reasons_against(results: RunResults) -> list[str]:
     if results.nobody_ill or figure is None or figure.n < FEWEST_PATIENTS:
         return []
     return [text for text in (_at_chance(results), _beaten(results)) if text]
+
+
+def in_short(results: RunResults) -> str:
+    """A run in one line: what was trained, on whom it was tested, what it reaches."""
+    figures = {metric: figure for metric in reversed(TITLES) if (figure := figure_of(results, OURS, metric))}
+    if results.nobody_ill or not figures:
+        return f"{title(results)}, not tested on patients"
+    n, sites = next(iter(figures.values())).n, len(results.evaluation[OURS].sites)
+    reached = ", ".join(f"{TITLES[metric]} {number(figure.mean)}" for metric, figure in figures.items())
+    mind = "; too few to say" if n < FEWEST_PATIENTS else "; do not use this map" if reasons_against(results) else ""
+    whom = f"{counted(n, 'patient', 'patients')} at {counted(sites, 'site', 'sites')}"
+    return f"{title(results)}, {whom}, {reached}{mind}"
 
 
 def _tested(results: RunResults) -> bool:

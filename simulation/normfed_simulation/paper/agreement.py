@@ -19,7 +19,6 @@ from normfed_server.results.enough import FEWEST_PATIENTS
 LIMITS = 1.96  # standard deviations on either side of the mean difference: 95 % of a normal distribution
 FEWEST_LESIONS = 6  # with fewer of which no share of those found is drawn
 BINS = 5  # of lesions by size, with as many in each as can be
-BEHIND = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5}  # what is written over points
 WIDE = 44  # letters of a line below a panel
 RESAMPLINGS = 1000  # of patients, whose lesions go together
 
@@ -50,14 +49,12 @@ def agreement(volume: pd.DataFrame) -> Figure | None:
         axes.xaxis.set_major_formatter("{x:g}")
     for value, dashes, what in (
         (middle, "-", "mean"),
-        (high, (0, (4, 2)), f"mean + {LIMITS} SD"),
-        (low, (0, (4, 2)), f"mean − {LIMITS} SD"),
+        (high, (0, (4, 2)), f"+ {LIMITS} SD"),
+        (low, (0, (4, 2)), f"− {LIMITS} SD"),
     ):
         axes.axhline(value, color=style.QUIET, linewidth=0.8, linestyle=dashes)
-        text = f"{what}: {minus(f'{value:+.1f}')}"
-        axes.annotate(
-            text, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7, bbox=BEHIND
-        )
+        text, at = f"{what}\n{minus(f'{value:+.1f}')}", (1.02, value)  # beside the points, which it must not hide
+        axes.annotate(text, at, xycoords=("axes fraction", "data"), ha="left", va="center", fontsize=7)
     axes.set(xlabel="mean of both volumes, ml", ylabel="found less that of the mask, ml")
     style.legend_below(figure, [axes], columns=3)
     return figure

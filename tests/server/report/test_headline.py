@@ -9,7 +9,7 @@ from compared import difference, metrics, model, row
 from run_results import run_results
 
 from normfed_server.arms.calibration import OWN_TISSUE
-from normfed_server.report.headline import headline, reasons_against
+from normfed_server.report.headline import headline, in_short, reasons_against
 
 BETTER, WORSE, TIED = difference(0.1, 0.05, 0.15), difference(-0.2, -0.3, -0.1), difference(0.02, -0.02, 0.06)
 
@@ -282,3 +282,14 @@ def test_a_baseline_that_is_above_by_the_interval_alone_is_warned_of_and_not_cal
         "Do not use this map: the trivial baseline atlas scores higher, by the interval if not by the paired test."
     )
     assert "No better than atlas." in text
+
+
+@pytest.mark.parametrize(
+    ("patients", "beside", "mind"),
+    [(20, TIED, ""), (5, TIED, "; too few to say"), (20, WORSE, "; do not use this map")],
+)
+def test_a_run_is_said_in_a_line(patients: int, beside: dict[str, Any], mind: str) -> None:
+    found = metrics(atlas=beside)
+    found["evaluation"] |= {"federated": model(0.9, 0.2, patients), "atlas": model(0.9, 0.4, patients)}
+    whom = f"federated model, {patients} patients at 1 site"
+    assert in_short(run_results(**found)) == f"{whom}, average precision 0.200, AUROC 0.900{mind}"

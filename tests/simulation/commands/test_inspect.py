@@ -180,7 +180,7 @@ def test_what_held_out_people_are_too_few_for_is_said(
     few = normfed("inspect", data, "--study", study(tmp_path)).stdout
     assert "The threshold is set on the patients' own lesion-free tissue" in few
     enough = normfed("inspect", data, "--study", study(tmp_path), "--set", "data.held_out_people=3").stdout
-    assert "those with 3 or more held out set thresholds" in enough
+    assert "Sites with 3 or more held out set thresholds and p-values." in enough
 
 
 def test_whoever_is_not_drawn_of_a_study_kept_small_is_said_to_be(data: Path, tmp_path: Path) -> None:
