@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ConfigDict
 
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.imaging.bids import read_dataset
 from normfed_common.algorithms.arms import FEDERATED, LOCAL, OWN, POOLED
 from normfed_common.foundation.errors import DatasetError, RunError
 from normfed_common.metrics.subjects import wilcoxon_holm
+from normfed_common.study.base import Frozen
 from normfed_server.report.verdicts import main_models
 from normfed_server.results import layout
 from normfed_server.results.models import BORROWED, UNSEEN
@@ -39,6 +41,26 @@ PATIENTS: Columns = {
 }
 
 
+class _Lesion(Frozen):
+    """As much as its mask has of it, and whether it was found."""
+
+    ml: float
+    found: bool
+
+
+class _Kept(Frozen):
+    """What a site keeps of a patient's visit under a model; every other key is a metric."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float | None]
+
+    name: str
+    kind: str
+    lesion_ml: float | None = None
+    found_ml: float | None = None
+    lesions: tuple[_Lesion, ...] = ()
+
+
 def rows(run: Run, arm: str) -> list[dict[str, Any]]:
     """Per-patient figures of an arm, with the site's name; `local` is each site's own model.
 
@@ -51,8 +73,8 @@ def rows(run: Run, arm: str) -> list[dict[str, Any]]:
     for folder in sorted((run.folder / "sites").glob("*")):
         path = folder / "people" / f"{LOCAL + folder.name if arm == OWN else arm}.json"
         if path.exists():
-            kept = read_as(list[dict[str, Any]], path, "Copy the run folder again, or begin a new run.")
-            found += [{"site": folder.name, **row} for row in kept]
+            kept = read_as(list[_Kept], path, "Copy the run folder again, or begin a new run.")
+            found += [{"site": folder.name, **row.model_dump(exclude_unset=True)} for row in kept]
     return found
 
 

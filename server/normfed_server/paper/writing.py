@@ -6,7 +6,7 @@ from pathlib import Path
 
 from normfed_server.paper.attempts import attempted
 from normfed_server.results import layout
-from normfed_server.runs.folder import Run
+from normfed_server.runs.folder import FIGURES, TABLES, Run, refuse_links
 
 
 def write_paper(run: Run) -> list[Path]:
@@ -14,11 +14,17 @@ def write_paper(run: Run) -> list[Path]:
 
     They are made of metrics.json and of the counts behind it, which name nobody; a site or a kind of lesion with one
     patient has that patient's figures.
+
+    Raises
+    ------
+    RunError
+        If one of the two folders is a link, or holds one.
     """
     from normfed_server.paper.figures import write_figures  # pandas and matplotlib
     from normfed_server.paper.tables import write_tables
 
     results = layout.read(run.folder)
+    refuse_links(run.folder, TABLES, FIGURES)
     return [
         *attempted(run.folder, "tables", lambda: write_tables(run, results)),
         *attempted(run.folder, "figures", lambda: write_figures(run.folder, results)),
