@@ -14,8 +14,9 @@ from normfed_common.algorithms.arms import FEDERATED, LOCAL, OWN, POOLED
 from normfed_common.foundation.errors import DatasetError, RunError
 from normfed_common.metrics.subjects import wilcoxon_holm
 from normfed_common.study.base import Frozen
-from normfed_server.report.verdicts import main_models
+from normfed_server.report.verdicts import TITLES, main_models
 from normfed_server.results import layout
+from normfed_server.results.layout import RunResults
 from normfed_server.results.models import BORROWED, UNSEEN
 from normfed_server.results.reading import read_as
 from normfed_server.runs.folder import Run
@@ -89,6 +90,22 @@ def significance(run: Run, models: list[str], metric: str) -> dict[str, float]:
         values = _by_patient(rows(run, model), metric)
         others[model] = np.array([values.get(patient, np.nan) for patient in reference])
     return wilcoxon_holm(np.array([*reference.values()]), others)
+
+
+def results(run: Run) -> RunResults:
+    """A run's figures, with the paired tests of all that the federated model is compared with, by every metric that
+    verdicts go by; without tests where single patients are not here, as those of a server's run.
+
+    Raises
+    ------
+    DamagedError
+        If metrics.json or a site's file is none.
+    """
+    found = layout.read(run.folder)
+    if not run.sites_file.exists():
+        return found
+    models = [model for model in found.differences if model not in (UNSEEN, BORROWED)]
+    return found.tested({metric: significance(run, models, metric) for metric in TITLES})
 
 
 def _by_patient(found: list[dict[str, Any]], metric: str) -> dict[tuple[str, str], float]:

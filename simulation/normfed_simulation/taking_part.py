@@ -39,7 +39,7 @@ def roles_of(study: StudyConfig, dataset: Dataset, lots: Lots | None = None) -> 
     root, sites = dataset.root, dataset.sites()
     check_names(study.data, sites, {visit.participant.subject for visit in dataset.visits}, str(root))
     wanted = study.data.sites or tuple(name for name in sites if name not in study.data.exclude)
-    problems, roles, without = list(dataset.problems), dict[str, Roles](), list[Visit]()
+    problems, roles, without = list(dataset.at(wanted).problems), dict[str, Roles](), list[Visit]()
     for name in wanted:
         _check_name(name, root)
         chosen, left_out = select(sites[name], name, study.data)

@@ -116,6 +116,13 @@ class Dataset:
             found[visit.participant.site].append(visit)
         return dict(sorted(found.items()))
 
+    def at(self, sites: Container[str]) -> Dataset:
+        """These sites alone: their visits, and no problem of anybody who is known to be at another."""
+        here = tuple(visit for visit in self.visits if visit.participant.site in sites)
+        elsewhere = {visit.participant.subject for visit in self.visits if visit.participant.site not in sites}
+        problems = [problem for problem in self.problems if problem.what.partition("_ses-")[0] not in elsewhere]
+        return Dataset(self.root, here, tuple(problems))
+
 
 def read_dataset(root: Path, without: Container[str] = ()) -> Dataset:
     """Index a dataset by its names; no scan is opened but to settle which grid a mask is on.

@@ -155,6 +155,13 @@ class DataConfig(Frozen):
     exclude: dict[SubjectName | SiteName, str] = Field(
         default_factory=dict, description="people (sub-X) or sites left out, each with its reason"
     )
+    people_per_site: int | None = Field(
+        None,
+        ge=2,
+        exclude_if=lambda people: people is None,  # studies without the key keep their digests
+        description="in a simulation, at most so many people of each site, for a first try: drawn by the study's seed, "
+        "healthy people and patients in their proportions; everybody when absent",
+    )
     normal: Literal["controls", "lesion-free-tissue", "lesion-free-slices"] = Field(
         "controls",
         description="what counts as normal: healthy people, patients' tissue far from any lesion, or patients' axial "

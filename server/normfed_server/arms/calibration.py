@@ -18,6 +18,8 @@ from normfed_common.privacy import disclosure
 from normfed_common.study.base import Frozen
 from normfed_common.study.evaluation import ThresholdBy
 
+HELD_OUT = "held-out normal people"  # who sets the threshold
+OWN_TISSUE = "the patients' own lesion-free tissue"  # the very patients', where nobody is held out
 WHOLE = "brain"  # the one class of a study with one threshold
 Counts = Mapping[str, np.ndarray]  # site to coarse counts of held-out people's voxels, (classes, bins)
 

@@ -28,7 +28,7 @@ from normfed_common.wire.evaluation import COUNTS, CommonEdges, ScoreRange
 from normfed_common.wire.messages import requests
 from normfed_common.wire.offers import Offer
 from normfed_common.wire.requests import Count, Measure, Payload, ScorePeople
-from normfed_server.arms.calibration import Calibration, calibrate
+from normfed_server.arms.calibration import HELD_OUT, OWN_TISSUE, Calibration, calibrate
 from normfed_server.arms.plan import Arm
 from normfed_server.events.fleeting import Answered
 from normfed_server.events.kinds import Evaluated, Missing
@@ -183,11 +183,11 @@ class Evaluator:
         edges = histograms.quantile_edges(coarse["normal"], coarse["lesion"], low, high, evaluation.bins)
         whole = self._shared({site: found.sum(0) for site, found in held_out.items()})
         result.threshold = histograms.quantile(whole, low, high, evaluation.specificity)
-        result.threshold_from = "held-out normal people"
+        result.threshold_from = HELD_OUT
         if not np.isfinite(result.threshold):
             # Nobody is held out: tissue outside lesions of the very patients; said so wherever Dice is shown.
             result.threshold = histograms.quantile(coarse["normal"], low, high, evaluation.specificity)
-            result.threshold_from = "the patients' own lesion-free tissue"
+            result.threshold_from = OWN_TISSUE
         result.calibration = calibrate(
             held_out,
             {site: self.roster.sites[site].held_out for site in held_out},

@@ -1,14 +1,15 @@
 """Does it find lesions? The first sentence of a run, for whoever reads no other, and those that qualify it.
 
-Do not use this map, it says, where the model is at chance or near it, or where a trivial baseline is surely better: by
+Do not use this map, it says, where the model is at chance or near it, or where a trivial baseline is above it: by
 average precision, or by AUROC while average precision decides nothing for the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from normfed_server.report.chance import SHARE, beside
+from normfed_server.report.held_out import threshold
 from normfed_server.report.lesions import (
     CHANCE,
     beside_chance,
@@ -86,17 +87,17 @@ def _finds(results: RunResults) -> str:
     """Which kinds of lesion, and in how many patients at the run's threshold."""
     model = results.evaluation[OURS]
     said = in_words(model.kinds) or in_words({"lesions": model.all}) or "lesions in part"
-    touched = _touched(model.all, results.intervals == "bootstrap")
+    touched = _touched(model.all, results.intervals == "bootstrap", threshold(results))
     return f"The {title(results)} finds {said}{touched}."
 
 
-def _touched(figures: Figures, every_count_is_said: bool) -> str:
+def _touched(figures: Figures, every_count_is_said: bool, at: str) -> str:
     """``: at the run's threshold …``; nothing where hospitals do not say in how many."""
     touched, hits, wrong = (figures.get(metric) for metric in (TOUCHED, HITS, FALSE))
     if touched is None or (hits is None and not every_count_is_said):
         return ""
     share = "" if touched.mean is None else f"{percent(touched.mean)} % of a patient's lesions on average, "
-    text = f": at the run's threshold it touches {share}some in {hits.n if hits else 0} of {touched.n} patients"
+    text = f": at {at} it touches {share}some in {hits.n if hits else 0} of {touched.n} patients"
     return text if wrong is None else f"{text}, with {number(wrong.mean)} false clusters in each"
 
 
@@ -129,13 +130,25 @@ def _at_chance(results: RunResults) -> str:
 
 
 def _beaten(results: RunResults) -> str:
-    """The trivial baselines that surely find lesions better; empty where there is none."""
-    beaten = [name for name, verdicts in trivial(results).items() if _decided(verdicts) == "worse"]
-    if not beaten:
-        return ""
-    many = len(beaten) > 1
-    names = listed(results.title(name) for name in beaten)
-    return f"the trivial baseline{'s' if many else ''} {names} find{'' if many else 's'} lesions better"
+    """The trivial baselines that surely find lesions better, and those above the model by the interval alone: a warning
+    waits for no test, which few patients never pass. Empty where there is none."""
+    surely = _above(results)
+    higher = [name for name in _above(results.tested({})) if name not in surely]
+    parts = (
+        _baselines(results, surely, "find", "lesions better"),
+        _baselines(results, higher, "score", "higher, by the interval if not by the paired test"),
+    )
+    return "; ".join(part for part in parts if part)
+
+
+def _above(results: RunResults) -> list[str]:
+    return [name for name, verdicts in trivial(results).items() if _decided(verdicts) == "worse"]
+
+
+def _baselines(results: RunResults, names: Sequence[str], verb: str, what: str) -> str:
+    many = len(names) > 1
+    titles = listed(map(results.title, names))
+    return f"the trivial baseline{'s' if many else ''} {titles} {verb}{'' if many else 's'} {what}" if names else ""
 
 
 def _decided(verdicts: dict[str, Verdict]) -> Verdict:
@@ -152,7 +165,7 @@ def _not_for(results: RunResults) -> list[str]:
             why = f"its ranking is no better than chance (AUROC {number(figures[AUROC].mean)}; chance {CHANCE:g})"
             reasons.setdefault(why, []).append(plural(kind))
         elif better := worse_on(results, kind, PRECISION):
-            why = f"{listed(map(results.title, better))} {'finds' if len(better) == 1 else 'find'} them better"
+            why = f"{listed(map(results.title, better))} {'scores' if len(better) == 1 else 'score'} higher there"
             reasons.setdefault(why, []).append(plural(kind))
     return [f"Do not use this map for {listed(kinds, 'or')}: {why}." for why, kinds in reasons.items()]
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from normfed_common.algorithms.arms import OWN
 from normfed_common.study.config import StudyConfig
+from normfed_server.arms.calibration import OWN_TISSUE
 from normfed_server.report.verdicts import OURS, main_models
 from normfed_server.report.words import capital, counted, listed, number
 from normfed_server.results.calibration import Calibrated
@@ -14,6 +15,13 @@ from normfed_server.results.layout import RunResults
 CONFORMAL = "conformal_p"
 UNUSUAL = 0.05  # a conformal p up to which a person is usually called unlike normal people
 ALIKE = 0.95  # a mean from which on nearly every patient has a p of 1
+
+
+def threshold(results: RunResults) -> str:
+    """What figures at the run's threshold say it is: with whose tissue set it, where that is the very patients'."""
+    ours = results.evaluation[OURS].threshold if OURS in results.evaluation else None
+    by_patients = ours is not None and ours.source == OWN_TISSUE
+    return f"the run's threshold{f' (set on {OWN_TISSUE}: too few people were held out)' if by_patients else ''}"
 
 
 def unmeasured(study: StudyConfig, results: RunResults) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    PrivateAttr,
     SerializerFunctionWrapHandler,
     model_serializer,
 )
@@ -324,6 +326,20 @@ class RunResults(Frozen):
     metrics: dict[str, Described] = Field(
         default_factory=lambda: described(BUILT_IN), description="what the names of metrics stand for"
     )
+    _p_values: Mapping[str, Mapping[str, float]] = PrivateAttr(default_factory=dict)  # by metric, then model
+
+    def tested(self, p_values: Mapping[str, Mapping[str, float]]) -> RunResults:
+        """The same with p-values of every other model against the federated one, by metric: they are of single
+        patients, whom metrics.json does not hold."""
+        found = self.model_copy()
+        found._p_values = p_values
+        return found
+
+    def p_value(self, model: str, metric: str) -> float | None:
+        """Of the paired test of a model against the federated one, corrected for their number; None where there was
+        none."""
+        found = self._p_values.get(metric, {}).get(model)
+        return None if found is None or math.isnan(found) else found
 
     @property
     def nobody_ill(self) -> bool:

@@ -21,7 +21,7 @@ from normfed_common.learning.score import ANOMALY
 from normfed_common.models.base import NormativeModel
 from normfed_common.wording.spelling import meant, sentences
 from normfed_server.report.headline import headline
-from normfed_server.results import frames, layout
+from normfed_server.results import frames
 from normfed_server.results.layout import RunResults
 from normfed_server.runs.folder import REPORT, reopen
 from normfed_simulation import people, remade
@@ -57,8 +57,8 @@ class OpenRun:
 
     @cached_property
     def results(self) -> RunResults:
-        """All figures, as metrics.json has them."""
-        return layout.read(self.folder)
+        """All figures, as metrics.json has them; of a simulation with the tests that are paired by patient."""
+        return people.results(self._run)
 
     @property
     def report(self) -> Path:

@@ -237,16 +237,16 @@ def _print_summary(console: Console, run: Run, report_path: Path, with_league: b
     from normfed_server.report.drowned import drowned
     from normfed_server.report.headline import headline
     from normfed_server.report.promises import summary
+    from normfed_server.report.strategies import comparison
     from normfed_server.report.words import alone_sentences, participation_sentence
-    from normfed_server.results.layout import read
     from normfed_server.runs.folder import FIGURES, PRIVACY, TABLES
-    from normfed_simulation import patients
+    from normfed_simulation import patients, people
     from normfed_simulation.commands.tables import league_table, models_table, unseen_table
 
-    folder, results = run.folder, read(run.folder)
+    folder, results = run.folder, people.results(run)
     for sentence in alone_sentences(results):
         console.print(f"[yellow]![/] {plain(sentence)}", highlight=False)
-    first, *others = headline(results)
+    first, *others = [*comparison(results), *headline(results)]
     console.print(f"[bold]{plain(first)}[/]", highlight=False)
     for sentence in others:
         console.print(plain(sentence), highlight=False)

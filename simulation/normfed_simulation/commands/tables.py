@@ -85,7 +85,7 @@ def league_table(results: RunResults) -> Table:
         auroc = row.figures[AUROC]
         gained = row.gain_over_local[PRECISION] if row.gain_over_local else None
         table.add_row(
-            row.name,
+            str(row.strategy["name"]) if row.name == OURS and row.strategy else row.name,
             _short(auroc.mean) + trainings_spread(auroc, " [dim]±{:.3f}[/]").replace("0.", "."),
             _short(auroc.worst_site.mean if auroc.worst_site else None),
             _short(row.figures[PRECISION].mean),

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from normfed_common.foundation import seeds
 from normfed_server.paper import style
 from normfed_server.report.cells import p_value
+from normfed_server.report.words import minus
 from normfed_server.results.enough import FEWEST_PATIENTS
 
 LIMITS = 1.96  # standard deviations on either side of the mean difference: 95 % of a normal distribution
@@ -53,7 +54,7 @@ def agreement(volume: pd.DataFrame) -> Figure | None:
         (low, (0, (4, 2)), f"mean − {LIMITS} SD"),
     ):
         axes.axhline(value, color=style.QUIET, linewidth=0.8, linestyle=dashes)
-        text = f"{what}: {value:+.1f}".replace("-", "−")
+        text = f"{what}: {minus(f'{value:+.1f}')}"
         axes.annotate(
             text, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7, bbox=BEHIND
         )
@@ -69,7 +70,7 @@ def limits(differences: np.ndarray) -> tuple[float, float, float]:
 
 
 def paired(
-    ours: np.ndarray, theirs: np.ndarray, kinds: Sequence[str], title: str, other: str, p: float
+    ours: np.ndarray, theirs: np.ndarray, kinds: Sequence[str], title: str, other: str, p: float | None
 ) -> Figure | None:
     """Every patient's figure by two models, against each other; None for fewer than six patients.
 
@@ -80,7 +81,7 @@ def paired(
     title, other
         Of the metric, and of the model that is not ours.
     p
-        Of the signed-rank test over these patients; NaN where nothing was tested.
+        Of the signed-rank test over these patients, corrected for all models compared; None where there was none.
     """
     both = np.isfinite(ours) & np.isfinite(theirs)
     x, y = theirs[both], ours[both]
@@ -90,7 +91,7 @@ def paired(
     axes.axline((0, 0), slope=1, color=style.QUIET, linewidth=0.8, linestyle=(0, (4, 2)))
     _by_kind(axes, x, y, [kind for kind, kept in zip(kinds, both, strict=True) if kept])
     said = f"federated higher in {(y > x).sum()} of {len(x)} patients"
-    if np.isfinite(p):
+    if p is not None:
         said += f", {p_value(p)}"
     axes.set_title(said)
     ends = min(0.0, x.min(), y.min()), max(1.0, x.max(), y.max())

@@ -104,7 +104,7 @@ def everything() -> tuple[dict[str, Any], Patients]:
     people = [person("sub-1"), person("sub-2", age=None, sex=None, detected="missed")]
     chances = {"MS": 0.01}
     left_out = [("sub-3", "no FLAIR")]
-    return found, Patients((case,), people, (7, 12), chances, {"atlas": 0.01}, left_out, {}, "cpu")
+    return found, Patients((case,), people, (7, 12), chances, left_out, {}, "cpu")
 
 
 def nothing_tested() -> tuple[dict[str, Any], Patients]:
