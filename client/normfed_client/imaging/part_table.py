@@ -33,12 +33,11 @@ def print_roles(console: Console, sites: Collection[str], title: str, cast: Cast
 def _held_out_for(sites: Collection[str], cast: Cast) -> str:
     """What the people held out are for, and what happens where they are too few for it."""
     least = cast.minimum
-    tested = [cast.at(site) for site in sites if cast.at(site)["test"] >= least]
-    if not tested or any(at["held_out"] >= least for at in tested):
-        return f"At sites that test somebody, those with {least} or more held out set thresholds and p-values."
+    if any(cast.at(site)["held_out"] >= least for site in sites):
+        return f"Sites with {least} or more held out set thresholds and p-values."
     return (
         "The threshold is set on the patients' own lesion-free tissue, and there are no p-values: for these it takes a "
-        f"site that tests and holds out {least} or more (data.held_out_people)."
+        f"site that holds out {least} or more (data.held_out_people)."
     )
 
 

@@ -144,7 +144,7 @@ class Evaluator:
         ranking = {site for site, detail in self.arm.evaluate.items() if detail == "ranking"}
         messages: dict[str, Message] = {}
         for sites, payload in (
-            (set(self.arm.evaluate) - ranking, ScorePeople(detail="full")),
+            ({*self.arm.evaluate, *self.arm.calibrate} - ranking, ScorePeople(detail="full")),
             (ranking, ScorePeople(detail="ranking")),
         ):
             for served, model in self._served(sites):
@@ -207,7 +207,7 @@ class Evaluator:
         )
         if common.held_out.any():
             result.normal_voxels = NormalVoxels(edges, common.held_out)
-        there = [site for site in ranges if site not in result.missed]
+        there = [site for site in ranges if site in self.arm.evaluate and site not in result.missed]
         payload = Measure(threshold=result.threshold, maps=self.arm.maps)
         messages = self._requests(there, payload, common.arrays())
         measured = partial(self._measured, len(edges))
@@ -242,14 +242,16 @@ class Evaluator:
         return np.stack([histograms.rebinned(row, low, high, edges) for row in whole])
 
     def _one_more(self, site: str) -> None:
-        """Say that a site answered: where only the ranking is asked for once, else three times."""
+        """Say that a site answered: where only the ranking is asked for once, where nobody tests twice, else three
+        times."""
         self._answers += 1
         total = sum(1 if detail == "ranking" else 3 for detail in self.arm.evaluate.values())
+        total += 2 * len(self.arm.calibrate)
         pass_on(Answered(arm=self.arm.name, site=site, done=self._answers, total=total))
 
     def _scored(self, site: str, answer: Answer, arrays: Arrays) -> Summary | ScoreRange:
         self._one_more(site)
-        if self.arm.evaluate[site] == "ranking":
+        if self.arm.evaluate.get(site) == "ranking":
             groups = answer.told(ScoredPeople).groups
             return self._summary(site, groups, arrays, perhaps_nobody=self.study.data.tests_without_lesions)
         return claims.score_range(arrays)

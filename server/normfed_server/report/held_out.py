@@ -40,15 +40,12 @@ def unmeasured(study: StudyConfig, results: RunResults) -> list[str]:
     own, ours = known.get(OURS), results.evaluation[OURS].threshold if OURS in known else None
     if own is not None and not own.sites and ours is not None:
         sentences.append(f"The threshold is set on {ours.source}.")
-    not_asked = [site.name for site in results.sites if site.held_out and not site.test]
-    if not_asked:
-        sentences.append(f"Whom {listed(not_asked)} held out do not count: nobody is tested there.")
     if study.data.held_out_people == 0 or (study.data.held_out_people is None and study.data.held_out_share == 0):
         sentences.append("This study holds nobody out.")
     people = counted(study.federation.minimum_cohort, "person", "people")
     return [
         *sentences,
-        f"It takes two tested sites with at least {people} held out at each (federation.minimum_cohort; a hospital may "
+        f"It takes two sites with at least {people} held out at each (federation.minimum_cohort; a hospital may "
         "ask for more); data.held_out_share or data.held_out_people says how many are.",
     ]
 

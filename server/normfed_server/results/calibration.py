@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Mapping
 
 from pydantic import Field
 
@@ -44,9 +44,9 @@ class Calibrated(Frozen):
     unmeasured: str = Field("", description="why nothing was measured")
 
 
-def calibrated(found: Calibration, sites: Iterable[str]) -> Calibrated:
-    """The figures of those ``sites`` that had people enough held out."""
-    kept = {site: found.sites[site] for site in sites if site in found.sites}
+def calibrated(found: Calibration, missed: Container[str]) -> Calibrated:
+    """The figures of the sites that had people enough held out, but for those that ``missed`` what followed."""
+    kept = {site: said for site, said in found.sites.items() if site not in missed}
     common = dict(zip(found.classes, found.thresholds, strict=True))
     shown = {}
     for site, said in kept.items():
@@ -80,10 +80,8 @@ def _rate(above: tuple[float, float], voxels: float) -> Rate:
 
 def _why(sites: Mapping[str, object]) -> str:
     if not sites:
-        return "no tested site has normal people enough held out"
+        return "no site has normal people enough held out"
     if len(sites) == 1:
         only = next(iter(sites))
-        return (
-            f"of the tested sites only {only} has normal people enough held out, so nobody else can judge its threshold"
-        )
+        return f"only {only} has normal people enough held out, so nobody else can judge its threshold"
     return "no site that has normal people enough held out gave figures"
