@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SHARE = 20.0  # of what was waited, so that what is there is found late by a twentieth of that at most
+SHARE = 15.0  # one of so many parts of the wait: what comes is found late by a thirtieth of its time, on average
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Pauses:
     Parameters
     ----------
     shortest_s, longest_s
-        The first pause, and that of a wait of twenty times as long and more.
+        The first pause, and that of a wait fifteen times as long and more.
     """
 
     shortest_s: float

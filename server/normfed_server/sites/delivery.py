@@ -5,8 +5,9 @@ when a node counts as offline for a moment. A request that is repeated costs a s
 answer. So the only question is when to ask again: not while a site is still at work (a model may weigh hundreds of
 megabytes), and not never.
 
-Behind every request goes a *fence*, a request without content. A node works on one message after another, oldest
-first, so a fence that is answered while the request before it is not says that the request, or its answer, is lost.
+Behind a request that is not answered soon goes a *fence*, a request without content. A node works on one message after
+another, oldest first, so a fence that is answered while the request before it is not says that the request, or its
+answer, is lost.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ from normfed_common.wire import messages as wire
 from normfed_common.wire.messages import FENCE
 
 TTL_S = 14 * 86400.0  # Flower forgets messages after twelve hours; a round of training may last longer
-PAUSES = Pauses(0.2, 3.0)  # between two looks for a site's answer
+PAUSES = Pauses(0.3, 3.0)  # between two looks for a site's answer
 NODES_S = 2.0
 AGAIN_S = 2.0  # between an error of Flower's and the next try
+FENCE_S = 5.0  # after the request; what is answered sooner is spared half of all messages
 FENCE_AGAIN_S = 600.0  # doubles every time: what no rule above foresaw is found in the end
 PULLS = 4  # answers on their way at once; each may weigh as much as the model
 FAILURES = 20  # a site whose client dies so often with one request is given up for the round
@@ -176,10 +178,9 @@ class Delivery(Grid):
                 continue
             delivery.sent[number] = time.time()
             delivery.asked = delivery.looked = now
-            delivery.due, delivery.fence_due = float("inf"), 0.0
+            delivery.due, delivery.fence_due = float("inf"), now + FENCE_S
             if delivery.why:
                 self.again(delivery.node, delivery.why)
-        self._fence([d for d, number in zip(deliveries, numbers, strict=True) if number])
 
     def _fence(self, deliveries: list[_Delivery]) -> None:
         """Put a fence behind requests that are under way."""

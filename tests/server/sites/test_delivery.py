@@ -87,7 +87,7 @@ class Immediately:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     identify()
     monkeypatch.setattr(module, "PAUSES", Pauses(0.0, 0.0))
-    for name in ("AGAIN_S", "NODES_S"):
+    for name in ("AGAIN_S", "NODES_S", "FENCE_S"):
         monkeypatch.setattr(module, name, 0.0)
 
 
