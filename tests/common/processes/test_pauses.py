@@ -15,7 +15,9 @@ def test_a_pause_is_a_fifteenth_of_the_wait_within_its_bounds(waited_s: float, p
 
 
 @pytest.mark.parametrize("comes_after_s", [3.0, 17.0, 100.0, 3600.0])
-def test_what_comes_is_found_late_by_a_fifteenth_of_its_wait_at_most_and_an_hour_takes_few_looks(comes_after_s: float) -> None:
+def test_what_comes_is_found_late_by_a_fifteenth_of_its_wait_and_an_hour_takes_few_looks(
+    comes_after_s: float,
+) -> None:
     now, looks = 0.0, 0
     while now < comes_after_s:
         now += PAUSES.after(now)
