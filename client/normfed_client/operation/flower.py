@@ -23,7 +23,7 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 
 from normfed_common.processes.pauses import Pauses
 
-QUICKEST = 6.0  # times as quick as Flower's own a node looks at first
+QUICKEST = 4.0  # times as quick as Flower's own a node looks at first
 
 __all__ = [
     "ActivateNodeRequest",

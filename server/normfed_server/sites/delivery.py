@@ -32,7 +32,7 @@ from normfed_common.wire import messages as wire
 from normfed_common.wire.messages import FENCE
 
 TTL_S = 14 * 86400.0  # Flower forgets messages after twelve hours; a round of training may last longer
-PAUSES = Pauses(0.3, 3.0)  # between two looks for a site's answer
+PAUSES = Pauses(0.5, 3.0)  # between two looks for a site's answer
 NODES_S = 2.0
 AGAIN_S = 2.0  # between an error of Flower's and the next try
 FENCE_S = 5.0  # after the request; what is answered sooner is spared half of all messages

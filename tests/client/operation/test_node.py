@@ -40,16 +40,16 @@ def test_a_node_pauses_shortly_at_first_and_as_long_as_flower_in_the_end(
     pauses: Callable[..., list[float]], flowers_own: float
 ) -> None:
     made = pauses(*[flowers_own] * 100)
-    assert made[0] == pytest.approx(flowers_own / 6)
+    assert made[0] == pytest.approx(flowers_own / 4)
     assert made == sorted(made)
     assert made[-1] == flowers_own
-    assert made[10] == pytest.approx(flowers_own / 6)  # a wait of a few seconds is not slowed
+    assert made[10] == pytest.approx(flowers_own / 4)  # a wait of a few seconds is not slowed
 
 
 def test_whatever_comes_makes_the_next_pauses_short_again(pauses: Callable[..., list[float]]) -> None:
     made = pauses(*[3] * 100, 0.5, 0.5, 3)
     assert made[-4] == 3
-    assert made[-3:] == pytest.approx([0.5 / 6, 0.5 / 6, 0.5])
+    assert made[-3:] == pytest.approx([0.5 / 4, 0.5 / 4, 0.75])
 
 
 def test_flowers_loop_pauses_by_what_is_replaced() -> None:
