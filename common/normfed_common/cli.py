@@ -166,7 +166,9 @@ def main() -> None:
             f"the disk is full{where}. Free some space and give the command again; where it has --resume, what was "
             "finished is kept."
         )
-        if not is_full(error):
+        if error.errno == errno.EFBIG:
+            text = f"a file would be larger than this session may write{where}. Raise the limit (ulimit -f), try again."
+        elif not is_full(error):
             if error.errno not in CLOSED or not error.filename:
                 raise
             text = f"{error.filename}: cannot be used here ({error.strerror}). Give a folder that you may write to."

@@ -12,7 +12,7 @@ import numpy as np
 from normfed_client.hospital.folder import Hospital, open_hospital
 from normfed_client.imaging.bids import read_dataset
 from normfed_client.imaging.cache import default_root
-from normfed_client.imaging.cohort import Lots
+from normfed_client.imaging.lots import Lots
 from normfed_client.imaging.preprocessing import Recipe
 from normfed_client.operation import looking
 from normfed_common.foundation.errors import StudyError

@@ -23,7 +23,6 @@ from normfed_client.hospital.folder import MARK, open_hospital
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Releases
 from normfed_client.operation import joining
-from normfed_client.operation.services import PAUSE_VARIABLE
 from normfed_common.deployment import enrolment
 from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.errors import RunError
@@ -40,7 +39,6 @@ from normfed_server.state.ledger import Entry, State
 RUN = ("-m", "normfed_common.cli")
 COMMAND = (sys.executable, *RUN)
 UP_S, DOWN_S = 180.0, 40.0
-PAUSE = {PAUSE_VARIABLE: "0.4"}  # rounds are over in a second or two, and sites few
 
 Role = Literal["superlink", "executor", "serverapp", "server", "node", "runner", "worker", "site"]
 
@@ -129,7 +127,7 @@ class Rehearsal:
                 command or usual,
                 stdout=out,
                 stderr=out,
-                env={**os.environ, **PAUSE, **direct},
+                env={**os.environ, **direct},
                 start_new_session=True,
                 preexec_fn=end_with_parent,  # a rehearsal that is killed leaves nothing behind
             )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from normfed_client.hospital.rules import CustodyConfig
 from normfed_client.imaging.bids import Dataset, Problem, Visit, read_dataset
 from normfed_client.imaging.cache import default_root
-from normfed_client.imaging.cohort import Lots
+from normfed_client.imaging.lots import Lots
 from normfed_client.training.objectives import objective_of
 from normfed_common.algorithms.sharing import check_study
 from normfed_common.foundation.errors import DatasetError, HarmonizationError, RunError, StudyError

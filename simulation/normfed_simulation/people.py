@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ConfigDict
 
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.imaging.bids import read_dataset
 from normfed_common.algorithms.arms import FEDERATED, LOCAL, OWN, POOLED, REPEAT
 from normfed_common.foundation.errors import DatasetError, RunError
 from normfed_common.metrics.subjects import wilcoxon_holm
+from normfed_common.study.base import Frozen
 from normfed_server.report.verdicts import TITLES
 from normfed_server.results import layout
 from normfed_server.results.layout import RunResults
@@ -44,6 +46,26 @@ PATIENTS: Columns = {
 }
 
 
+class _Lesion(Frozen):
+    """As much as its mask has of it, and whether it was found."""
+
+    ml: float
+    found: bool
+
+
+class _Kept(Frozen):
+    """What a site keeps of a patient's visit under a model; every other key is a metric."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float | None]
+
+    name: str
+    kind: str
+    lesion_ml: float | None = None
+    found_ml: float | None = None
+    lesions: tuple[_Lesion, ...] = ()
+
+
 def rows(run: Run, arm: str) -> list[dict[str, Any]]:
     """Per-patient figures of an arm, with the site's name.
 
@@ -57,23 +79,24 @@ def rows(run: Run, arm: str) -> list[dict[str, Any]]:
     """
     found = []
     for folder in sorted((run.folder / "sites").glob("*")):
-        kept = _own_rows(folder) if arm == OWN else _kept(folder / "people" / f"{arm}.json")
+        kept = _own_rows(folder) if arm == OWN else _read(folder / "people" / f"{arm}.json")
         found += [{"site": folder.name, **row} for row in kept]
     return found
 
 
-def _kept(path: Path) -> list[dict[str, Any]]:
+def _read(path: Path) -> list[dict[str, Any]]:
     """Nobody of a model that was not tested there."""
     if not path.exists():
         return []
-    return read_as(list[dict[str, Any]], path, "Copy the run folder again, or begin a new run.")
+    kept = read_as(list[_Kept], path, "Copy the run folder again, or begin a new run.")
+    return [row.model_dump(exclude_unset=True) for row in kept]
 
 
 def _own_rows(folder: Path) -> list[dict[str, Any]]:
     own = folder / "people" / f"{LOCAL}{folder.name}.json"
     if own.exists():
-        return _kept(own)
-    others = [_kept(path) for path in sorted(own.parent.glob(f"{LOCAL}*.json")) if REPEAT not in path.name]
+        return _read(own)
+    others = [_read(path) for path in sorted(own.parent.glob(f"{LOCAL}*.json")) if REPEAT not in path.name]
     return [
         {
             name: value if isinstance(value, str) else _mean([row.get(name) for row in of])

@@ -33,13 +33,12 @@ HEALTHY, BY = "Somebody healthy", f"by {TITLES[PRECISION]}"
 
 def cases(run: Run, results: RunResults, sites: Mapping[str, Site]) -> list[PicturedCase]:
     """Patients by the federated model's average precision, and a held-out healthy person, picked by name alone."""
-    ordered = sorted(
-        (row for row in rows(run, FEDERATED) if row.get(PRECISION) is not None), key=lambda row: -row[PRECISION]
-    )
+    tested = {(name, case.visit.name): (site, case) for name, site in sites.items() for case in site.test}
+    known = [row for row in rows(run, FEDERATED) if (row["site"], row["name"]) in tested]
+    ordered = sorted((row for row in known if row.get(PRECISION) is not None), key=lambda row: -row[PRECISION])
     found = []
     for which, row in extremes(ordered).items():
-        site = sites[row["site"]]
-        case = next(case for case in site.test if case.visit.name == row["name"])
+        site, case = tested[row["site"], row["name"]]
         found.append(_pictured(run, results, which, site, case, site.test, row))
     not_served = results.not_served.get(FEDERATED, {})
     for site in sorted(sites.values(), key=lambda site: -len(site.held_out)):

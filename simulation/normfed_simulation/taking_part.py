@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from normfed_client.imaging.bids import Dataset, Problem, Visit
-from normfed_client.imaging.cohort import Lots, Roles, assign, select
+from normfed_client.imaging.cohort import Roles, assign, select
 from normfed_client.imaging.groups import groups_of, how_to_say, none_healthy, shown
+from normfed_client.imaging.lots import Lots
 from normfed_client.imaging.parts import Cast, parts
 from normfed_common.foundation.errors import DatasetError, StudyError
 from normfed_common.study.config import StudyConfig

@@ -38,6 +38,8 @@ def test_a_full_disk_is_one_sentence_and_our_own_fault_is_a_traceback(
     said = " ".join(capsys.readouterr().err.split())
     assert "the disk is full while writing /x" in said
     assert "normfed simulate" not in said  # whichever command it was
+    assert ends(monkeypatch, OSError(errno.EFBIG, "File too large", "/x")) == 2
+    assert "larger than this session may write while writing /x" in " ".join(capsys.readouterr().err.split())
     with pytest.raises(FileNotFoundError):
         ends(monkeypatch, FileNotFoundError(errno.ENOENT, "No such file or directory", "/x"))
 

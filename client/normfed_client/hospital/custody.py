@@ -19,7 +19,7 @@ from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Choose, Kind, Releases
 from normfed_client.hospital.rules import CustodyConfig
 from normfed_client.imaging.bids import Visit
-from normfed_client.imaging.cohort import Lots
+from normfed_client.imaging.lots import Lots
 from normfed_common.foundation import digests
 from normfed_common.foundation.errors import SiteCode, SiteError, UserError
 from normfed_common.foundation.files import write_text

@@ -6,7 +6,7 @@ any say in who is in which sum.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -15,6 +15,7 @@ import numpy as np
 from normfed_client.imaging.bids import Problem, Visit
 from normfed_client.imaging.cache import Entry
 from normfed_client.imaging.labels import NO_LESION
+from normfed_client.imaging.lots import Lots
 from normfed_client.imaging.preprocessing import missing_modalities
 from normfed_common.foundation import seeds
 from normfed_common.learning.cohort import UNNUMBERED, Person, Scan, Sex
@@ -130,33 +131,6 @@ def select(visits: Iterable[Visit], site: str, data: DataConfig) -> tuple[list[V
         else:
             chosen.append(visit)
     return chosen, left_out
-
-
-@dataclass(frozen=True)
-class Lots:
-    """A hospital's own division of its people.
-
-    Parameters
-    ----------
-    lot
-        Of a person and a purpose: uniform in [0, 1), always the same.
-    held_out_share
-        Chance of a normal person to be held out.
-    test_share
-        With lesion-free tissue as normal: chance of a patient to test only.
-    """
-
-    lot: Callable[[str, str], float]
-    held_out_share: float
-    test_share: float
-
-    def held_out(self, person: list[Visit]) -> bool:
-        """Whether a normal person is held out from training."""
-        return self.lot(_name(person), "held out") < self.held_out_share
-
-    def tests(self, person: list[Visit]) -> bool:
-        """Whether a patient tests only, in studies that learn from patients' lesion-free tissue."""
-        return self.lot(_name(person), "test") < self.test_share
 
 
 def assign(visits: list[Visit], site: str, study: StudyConfig, lots: Lots | None = None) -> Roles:
@@ -275,10 +249,6 @@ def _people(visits: Iterable[Visit]) -> list[list[Visit]]:
     for visit in visits:
         grouped.setdefault(visit.participant.subject, []).append(visit)
     return [grouped[subject] for subject in sorted(grouped)]
-
-
-def _name(person: list[Visit]) -> str:
-    return person[0].participant.subject
 
 
 def _held_out(people: int, data: DataConfig) -> int:

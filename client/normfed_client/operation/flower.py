@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from types import SimpleNamespace
 
 from flwr.app import Context, Message, RecordDict
 from flwr.proto.fleet_pb2 import ActivateNodeRequest, DeactivateNodeRequest
@@ -22,7 +21,9 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
-FLOWERS_PAUSE_S = 3.0  # of a node, between two looks for a request
+from normfed_common.processes.pauses import Pauses
+
+QUICKEST = 4.0  # times as quick as Flower's own a node looks at first
 
 __all__ = [
     "ActivateNodeRequest",
@@ -40,21 +41,27 @@ __all__ = [
 ]
 
 
-def run_supernode(pause_s: float | None = None) -> None:
-    """Run `flower-supernode` with the command line of this process.
-
-    Parameters
-    ----------
-    pause_s
-        The pause between two looks for a request; Flower's own, of 3 s, cannot be set. Its shorter pauses, as between
-        two looks for an answer of our own, become shorter in proportion.
-    """
+def run_supernode() -> None:
+    """Run `flower-supernode` with the command line of this process, with pauses of our own."""
     from flwr.supernode import start_client_internal as node
     from flwr.supernode.cli.flower_supernode import flower_supernode  # seconds of imports, for this process alone
 
-    if pause_s is not None:
-        vars(node)["time"] = SimpleNamespace(sleep=lambda seconds: time.sleep(seconds * pause_s / FLOWERS_PAUSE_S))
+    vars(node)["time"] = _Pausing()
     flower_supernode()
+
+
+class _Pausing:
+    """Stands for the module `time` in Flower's loop, whose pauses (3 s for a request, 0.5 s for an answer of our own)
+    are the same however long it has waited: here they begin shorter and grow up to those."""
+
+    def __init__(self) -> None:
+        self._wanted_s = self._since = 0.0
+
+    def sleep(self, wanted_s: float) -> None:
+        """Pause; a pause of another length than the last is another wait."""
+        if wanted_s != self._wanted_s:
+            self._wanted_s, self._since = wanted_s, time.monotonic()
+        time.sleep(Pauses(wanted_s / QUICKEST, wanted_s).after(time.monotonic() - self._since))
 
 
 def empty_answer(message: Message) -> Message:

@@ -12,14 +12,13 @@ import sys
 import traceback
 
 from normfed_client.operation.flower import run_supernode
-from normfed_client.operation.services import PAUSE_VARIABLE
 
 
 def main() -> None:
     """Run `flower-supernode` with its own command line."""
-    code, pause = 1, os.environ.get(PAUSE_VARIABLE)
+    code = 1
     try:
-        run_supernode(float(pause) if pause else None)
+        run_supernode()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except Exception:  # noqa: BLE001  (whatever it is, it is said, and whoever supervises starts again)

@@ -30,11 +30,12 @@ from normfed_client.recording.refusing import refused
 from normfed_client.withdrawal.expiring import expire
 from normfed_common.chain.requests import asked as what_was_asked
 from normfed_common.foundation.errors import SiteCode, SiteError, WireError
+from normfed_common.processes.pauses import Pauses
 from normfed_common.processes.supervision import stop_on_signals
 from normfed_common.processes.workers import WorkerDied, WorkerPool
 from normfed_common.wire.messages import FENCE, asked, content_of, error_code, refusal
 
-POLL_S = 0.1  # of the node, on this machine
+PAUSES = Pauses(0.1, 1.0)  # between two looks for a task of the node, on this machine
 HEARTBEAT_S = 10.0
 DEATHS = 3  # of the worker with one request, each soon after the other: then it is the request
 SOON_S = 600.0
@@ -61,19 +62,21 @@ class Runner:
         self.hospital, self.address, self.function = hospital, address, function
         self._pool = WorkerPool(function, 1)
         self._expired = 0.0
+        self._busy_at = time.monotonic()  # when a task came or was answered last: the next may follow soon
 
     def run(self, stop: threading.Event) -> None:
         """Until told to stop."""
         self._pool.submit(lambda: b"")  # gets warm while nothing is asked yet
         tasks = NodeTasks.all(self.address, self.hospital.secret.read_bytes())
         try:
-            while not stop.wait(POLL_S):
+            while not stop.wait(PAUSES.after(time.monotonic() - self._busy_at)):
                 self._expire()
                 try:
                     found = tasks.acquire()
                 except httpx.HTTPError:
                     continue  # the node is starting, or starting again
                 if found is not None:
+                    self._busy_at = time.monotonic()
                     # A node that was broken off while it received a request leaves a task behind that nobody can
                     # ever do: it must not keep the next ones waiting.
                     threading.Thread(target=self._serve, args=found, daemon=True).start()
@@ -93,6 +96,7 @@ class Runner:
         except Exception as error:  # noqa: BLE001  (what is not delivered waits in the outbox)
             logger.warning("task %s: %s: %s", task.task_id, type(error).__name__, error)
         finally:
+            self._busy_at = time.monotonic()
             node.close()
 
     def _answer(self, message: Message, bundle: str) -> Message:

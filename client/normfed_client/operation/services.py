@@ -17,7 +17,6 @@ from normfed_common.processes.health import free_port, serving
 from normfed_common.processes.supervision import Service, Supervisor, only_one
 
 NODE = "node"
-PAUSE_VARIABLE = "NORMFED_NODE_PAUSE_S"  # the node's pause between two looks for requests
 SAME_AGAIN_S = 300.0
 LET_IN = (
     "The server answers, but does not let this site in. Either its operator has not accepted the key yet, or shut it "

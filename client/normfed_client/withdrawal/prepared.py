@@ -11,15 +11,18 @@ import re
 from collections.abc import Container, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from normfed_client.consent.asked import AskedStudies
 from normfed_client.hospital.folder import Hospital
 from normfed_client.hospital.withdrawn import withdrawn
 from normfed_client.imaging.bids import Visit, read_dataset
-from normfed_client.imaging.preprocessing import Recipe
 from normfed_client.quality.kept import Records
 from normfed_common.foundation.errors import ScanError, UserError
 from normfed_common.study.preprocessing import PreprocessingConfig
+
+if TYPE_CHECKING:
+    from normfed_client.imaging.preprocessing import Recipe
 
 ENTRY = re.compile(r"^(\.building-|\.gone-)?[0-9a-f]{32}(\.damaged-.*)?$")
 
@@ -60,6 +63,8 @@ class _Without:
 
 
 def _recipes(hospital: Hospital, but_studies: Container[str]) -> list[Recipe]:
+    from normfed_client.imaging.preprocessing import Recipe  # seconds of imports, for whoever erases alone
+
     studies = [asked for asked in AskedStudies(hospital.folder).all() if asked.digest not in but_studies]
     found = [Recipe.of(asked.config()) for asked in studies]
     with suppress(UserError):

@@ -79,11 +79,16 @@ def merged_bins(total: np.ndarray, present: np.ndarray, minimum: int, groups: np
         return total
     found = np.zeros_like(total)
     parts = _parts(len(present), groups)
+    members = np.zeros((len(parts), len(present)), int)
+    for row, part in zip(members, parts, strict=True):
+        row[part] = 1
+    up_to = np.zeros((len(total) + 1, len(present)), np.int32)  # in how many of the bins below somebody is
+    np.cumsum(present.T, axis=0, out=up_to[1:])
 
     def enough(places: Sequence[int]) -> bool:
-        people: np.ndarray = np.any(present[:, list(places)], axis=1)
-        counts = [int(people[part].sum()) for part in parts]
-        return any(counts) and all(count == 0 or count >= minimum for count in counts)
+        """Of neighbours, the last first; what is between them is empty."""
+        counts = members @ (up_to[places[0] + 1] > up_to[places[-1]])
+        return bool(counts.any() and ((counts == 0) | (counts >= minimum)).all())
 
     told = runs(np.flatnonzero(present.any(0)), enough)
     for number, run in enumerate(told, 1):

@@ -40,6 +40,7 @@ ENDED: Mapping[State, Ending] = {
     State.FAILED: "failed",
 }
 NODES_EVERY_S = 2.0
+ALIVE_EVERY_S = 10.0  # Flower is asked about a run whose process lives: it may have lost touch
 WARN_EVERY_S = 86_400.0
 
 
@@ -61,6 +62,7 @@ class Reconciler:
         self._control: Control | None = None
         self._nodes_at = -NODES_EVERY_S
         self._warned_at = time.monotonic()  # who starts a server warns first
+        self._asked: dict[str, float] = {}  # run to when Flower was asked about it, by the monotonic clock
         self._due: dict[str, float] = {}  # run to when it may be started again, by the monotonic clock
         self._wrong: dict[str, str] = {}  # what could not be looked after, and why
 
@@ -138,6 +140,11 @@ class Reconciler:
             self._settle(entry, folder, outcome)
             return
         if entry.flower_run is not None:
+            now = time.monotonic()
+            lives = deaths.worker(folder, entry.flower_run) is not None
+            if lives and now - self._asked.get(entry.name, -ALIVE_EVERY_S) < ALIVE_EVERY_S:
+                return
+            self._asked[entry.name] = now
             run = control.run(entry.flower_run)
             if run is not None and run.status != FINISHED and not deaths.is_dead(folder, entry.flower_run):
                 return

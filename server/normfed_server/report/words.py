@@ -142,7 +142,9 @@ def counted(count: int, one: str, many: str) -> str:
 
 def small(share: float) -> str:
     """A share, with two digits after the zeros where it is so small that three decimals would show one or none."""
-    return f"{share:.{1 - math.floor(math.log10(share))}f}" if 0 < share < 0.01 else number(share)
+    if not 0 < share < 0.01:
+        return number(share)
+    return f"{share:.{1 - math.floor(math.log10(share))}f}".rstrip("0")  # never as 4e-05
 
 
 def number(value: float | None) -> str:

@@ -5,8 +5,9 @@ when a node counts as offline for a moment. A request that is repeated costs a s
 answer. So the only question is when to ask again: not while a site is still at work (a model may weigh hundreds of
 megabytes), and not never.
 
-Behind every request goes a *fence*, a request without content. A node works on one message after another, oldest
-first, so a fence that is answered while the request before it is not says that the request, or its answer, is lost.
+Behind a request that is not answered soon goes a *fence*, a request without content. A node works on one message after
+another, oldest first, so a fence that is answered while the request before it is not says that the request, or its
+answer, is lost.
 """
 
 from __future__ import annotations
@@ -26,13 +27,15 @@ from flwr.serverapp import Grid
 
 from normfed_common.flower import NodeInfo, Run
 from normfed_common.foundation.errors import SiteCode
+from normfed_common.processes.pauses import Pauses
 from normfed_common.wire import messages as wire
 from normfed_common.wire.messages import FENCE
 
 TTL_S = 14 * 86400.0  # Flower forgets messages after twelve hours; a round of training may last longer
-POLL_S = 0.3
+PAUSES = Pauses(0.5, 3.0)  # between two looks for a site's answer
 NODES_S = 2.0
 AGAIN_S = 2.0  # between an error of Flower's and the next try
+FENCE_S = 5.0  # after the request; what is answered sooner is spared half of all messages
 FENCE_AGAIN_S = 600.0  # doubles every time: what no rule above foresaw is found in the end
 PULLS = 4  # answers on their way at once; each may weigh as much as the model
 FAILURES = 20  # a site whose client dies so often with one request is given up for the round
@@ -51,7 +54,8 @@ class _Delivery:
     due: float = 0.0  # by the monotonic clock: when to send (again); infinite while it is under way
     fence_due: float = 0.0
     fence_pause_s: float = FENCE_AGAIN_S
-    polled: float = 0.0
+    asked: float = 0.0  # by the monotonic clock: when it was sent last, and looked for
+    looked: float = 0.0
     failures: int = 0
     why: str = ""  # it is sent again
     pull: Future[Message | str | None] | None = None
@@ -135,9 +139,9 @@ class Delivery(Grid):
             self._send([d for d in open_ if d.due <= now and d.node in online])
             self._fence([d for d in open_ if d.sent and (d.fence_due <= now or self._activated(d))])
             under_way = sum(d.pull is not None for d in open_)
-            ready = [d for d in open_ if d.pull is None and d.sent and now - d.polled > POLL_S]
-            for delivery in sorted(ready, key=lambda d: d.polled)[: PULLS - under_way]:
-                delivery.polled = now
+            ready = [d for d in open_ if d.pull is None and d.sent and now - d.looked >= PAUSES.after(now - d.asked)]
+            for delivery in sorted(ready, key=lambda d: d.looked)[: PULLS - under_way]:
+                delivery.looked = now
                 delivery.pull = self._pool.submit(self._pull, delivery)
         return found
 
@@ -155,7 +159,7 @@ class Delivery(Grid):
             for answer in self.pull_messages(waiting):
                 waiting.discard(answer.metadata.reply_to_message_id)
                 yield answer
-            time.sleep(POLL_S)
+            time.sleep(PAUSES.shortest_s)
 
     def close(self) -> None:
         """No answer is pulled any more."""
@@ -173,10 +177,10 @@ class Delivery(Grid):
                 delivery.due = now + AGAIN_S
                 continue
             delivery.sent[number] = time.time()
-            delivery.due, delivery.fence_due = float("inf"), 0.0
+            delivery.asked = delivery.looked = now
+            delivery.due, delivery.fence_due = float("inf"), now + FENCE_S
             if delivery.why:
                 self.again(delivery.node, delivery.why)
-        self._fence([d for d, number in zip(deliveries, numbers, strict=True) if number])
 
     def _fence(self, deliveries: list[_Delivery]) -> None:
         """Put a fence behind requests that are under way."""
@@ -215,21 +219,22 @@ class Delivery(Grid):
 
     def _pull(self, delivery: _Delivery) -> Message | str | None:
         """The answer, from whichever of the sendings has one; or why it is known to be lost."""
-        for number in list(delivery.sent):
-            for answer in self.grid.pull_messages([number]):
-                return answer
-        for fence in list(delivery.fences):
-            for answer in self.grid.pull_messages([fence]):
-                behind = delivery.fences.pop(fence)
-                if answer.has_error() and not _flowers_own(answer):
-                    continue
-                if answer.has_error():
-                    delivery.fence_due = 0.0  # the fence itself was lost: another
-                    continue
-                # The answer may have come between the two looks; a fence is answered after what it stands behind.
-                for late in self.grid.pull_messages([behind]):
-                    return late
-                return _WHY[3]
+        looked_for = [*delivery.sent, *delivery.fences]  # in one look: each takes the SuperLink longer than its content
+        found = {answer.metadata.reply_to_message_id: answer for answer in self.grid.pull_messages(looked_for)}
+        for number in delivery.sent:
+            if number in found:
+                return found[number]
+        for fence, answer in found.items():
+            behind = delivery.fences.pop(fence)
+            if answer.has_error() and not _flowers_own(answer):
+                continue
+            if answer.has_error():
+                delivery.fence_due = 0.0  # the fence itself was lost: another
+                continue
+            # The answer may have come after the SuperLink looked for it, and before it looked for the fence.
+            for late in self.grid.pull_messages([behind]):
+                return late
+            return _WHY[3]
         return None
 
     def _settled(self, delivery: _Delivery) -> Message | None:

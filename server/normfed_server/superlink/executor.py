@@ -28,7 +28,7 @@ from normfed_server.superlink.flower import (
     run_serverapp,
 )
 
-POLL_S = 0.2
+POLL_S = 1.0  # a run begins seconds later anyway, when its process has imported what it needs
 SERVE = "serve"  # the argument that makes this module the process of one run
 PROCESS = (sys.executable, "-m", "normfed_server.superlink.executor", SERVE)
 

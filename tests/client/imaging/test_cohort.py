@@ -16,7 +16,6 @@ from normfed_client.hospital.site import Case
 from normfed_client.imaging.bids import Mask, Problem, Visit
 from normfed_client.imaging.cache import META, Entry, write_arrays
 from normfed_client.imaging.cohort import (
-    Lots,
     PreparedCohort,
     Roles,
     assign,
@@ -25,6 +24,7 @@ from normfed_client.imaging.cohort import (
     select,
 )
 from normfed_client.imaging.labels import NO_LESION
+from normfed_client.imaging.lots import Lots
 from normfed_client.imaging.participants import Participant
 from normfed_common.learning.cohort import Person, Sex
 from normfed_common.studies import resolve

@@ -32,7 +32,7 @@ def test_no_interval_is_printed_over_fewer_than_six_patients() -> None:
 def test_chance_is_never_zero_where_lesions_are_small() -> None:
     found = made(lesion_share={"all": 0.00042, "sites": {"a": 0.00003, "b": 0.25}})
     assert found["models"].rows[0] == ["chance", "0.500", "0.00042"]
-    assert [row[-1] for row in found["sites-auprc"].rows] == ["0.000030", "0.250"]
+    assert [row[-1] for row in found["sites-auprc"].rows] == ["0.00003", "0.250"]
 
 
 def test_the_worst_site_of_every_model_and_what_a_round_costs() -> None:

@@ -24,7 +24,7 @@ def at(**sites: tuple[float, float, int]) -> dict[str, Any]:
     [
         (
             {"a": (0.9, 0.2, 9), "b": (0.8, 0.004, 2), "c": (0.7, 0.1, 1)},
-            "From site to site average precision goes from 0.0040 at b (2 patients; chance 0.00031) to 0.200 at a "
+            "From site to site average precision goes from 0.004 at b (2 patients; chance 0.00031) to 0.200 at a "
             "(chance 0.050); AUROC is least at c (0.700).",
         ),
         (

@@ -348,7 +348,9 @@ def calibration(**above: tuple[float, float] | None) -> Calibration:
 
 def in_full(said: Calibration | None) -> dict[str, ArmResult]:
     counts = {site: counted(NORMAL[site], ILL[site]) for site in NORMAL}
-    return {"federated": ArmResult(summed(PATIENTS, 5), counts, {}, 3.5, "held-out people", calibration=said)}
+    gone = dict.fromkeys(said.sites.keys() - NORMAL.keys() if said else (), "did not answer")
+    summaries = summed(PATIENTS, 5)
+    return {"federated": ArmResult(summaries, counts, {}, 3.5, "held-out people", missed=gone, calibration=said)}
 
 
 def test_false_positives_are_shares_of_voxels_at_each_site_and_over_all(assembled: Assembled) -> None:
@@ -368,10 +370,10 @@ def test_false_positives_are_shares_of_voxels_at_each_site_and_over_all(assemble
 @pytest.mark.parametrize(
     ("above", "why"),
     [
-        ({}, "no tested site has normal people enough held out"),
+        ({}, "no site has normal people enough held out"),
         (
             {"a": None},
-            "of the tested sites only a has normal people enough held out, so nobody else can judge its threshold",
+            "only a has normal people enough held out, so nobody else can judge its threshold",
         ),
         ({"x": (1.0, 1.0), "y": (1.0, 1.0)}, "no site that has normal people enough held out gave figures"),
     ],

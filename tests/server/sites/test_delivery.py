@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from flwr.app import Error, Message, RecordDict
 
 from normfed_common.foundation.errors import SiteCode
+from normfed_common.processes.pauses import Pauses
 from normfed_common.wire.answers import Answer, Trained
 from normfed_common.wire.messages import FENCE, answer, decode_request, refusal, requests
 from normfed_common.wire.requests import Request, TrainRound
@@ -36,6 +38,7 @@ class Link:
         self.down = False
         self.activated = ""
         self.online = True
+        self.looks = 0
 
     def get_nodes(self) -> list[Any]:
         if self.down:
@@ -61,16 +64,30 @@ class Link:
     def pull_messages(self, numbers: Iterable[str]) -> list[Message]:
         if self.down:
             raise httpx.ReadError("down")
+        self.looks += 1
         return [self.replies.pop(n) for n in numbers if n in self.replies]
 
     def of(self, kind: str) -> int:
         return sum(message.metadata.message_type == kind for message in self.sent)
 
 
+class Immediately:
+    """A pool whose work is done when it is submitted."""
+
+    def submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(work(*arguments))
+        return done
+
+    def shutdown(self, **_: Any) -> None:
+        pass
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     identify()
-    for name in ("POLL_S", "AGAIN_S", "NODES_S"):
+    monkeypatch.setattr(module, "PAUSES", Pauses(0.0, 0.0))
+    for name in ("AGAIN_S", "NODES_S", "FENCE_S"):
         monkeypatch.setattr(module, name, 0.0)
 
 
@@ -124,6 +141,24 @@ def test_a_site_at_work_is_not_asked_again() -> None:
     link = Link(lambda message, tries: None)  # neither the request nor the fence behind it is answered yet
     assert ask(link, looks=200) is None
     assert link.of("train.round") == 1
+
+
+def test_a_site_at_work_is_looked_for_less_and_less_often_and_with_its_fence_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An hour of training costs the SuperLink some hundreds of looks, not one every moment."""
+    pauses, now = Pauses(0.5, 10.0), [1000.0]
+    monkeypatch.setattr(module, "PAUSES", pauses)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0], time=time.time))
+    link = Link(lambda message, tries: None)
+    delivery = Delivery(link, 1, lambda node, why: None)  # type: ignore[arg-type]
+    delivery._pool = Immediately()  # type: ignore[assignment]
+    (number,) = delivery.push_messages(requests({"a": 5}, REQUEST, {}).values())
+    for _ in range(4 * 3600):
+        now[0] += 0.25
+        assert list(delivery.pull_messages([number])) == []
+    assert 3600 / pauses.longest_s < link.looks < 3600 / pauses.longest_s + 80
+    delivery.close()
 
 
 @pytest.mark.parametrize("code", [3, 5, 8])
