@@ -22,6 +22,7 @@ class Times(ProgressColumn):
     def __init__(self, table_column: Column | None = None, even: bool = False) -> None:
         super().__init__(table_column)
         self._even = even
+        self._latest: dict[int, tuple[float, float]] = {}  # by task: how many steps were done, and after how long
 
     def render(self, task: Task) -> Text:
         """``0:01:20, 0:02:30 left``."""
@@ -35,4 +36,9 @@ class Times(ProgressColumn):
     def _left(self, task: Task, elapsed: float) -> float | None:
         if not self._even:
             return task.time_remaining
-        return None if not task.completed or task.remaining is None else elapsed / task.completed * task.remaining
+        if not task.completed or task.remaining is None:
+            return None
+        done, at = self._latest.get(task.id, (0.0, 0.0))
+        if done != task.completed:
+            self._latest[task.id] = done, at = task.completed, elapsed
+        return max(at / done * task.remaining - (elapsed - at), 0.0)
