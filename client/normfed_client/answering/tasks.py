@@ -278,7 +278,7 @@ def score(job: Job[ScorePeople]) -> tuple[Answer, Arrays]:
     """Evaluation, first step; with detail "ranking" the only one."""
     site, request = job.site, job.request
     begin = time.perf_counter()
-    evaluation = _evaluation(job, testing=job.payload.detail == "ranking")
+    evaluation = _evaluation(job)
     arrays = _with_personal_parts(job, offers.decode(job.arrays).model)
     groups: tuple[str, ...] = ()
     if job.payload.detail == "ranking":
@@ -292,7 +292,7 @@ def score(job: Job[ScorePeople]) -> tuple[Answer, Arrays]:
 
 def count(job: Job[Count]) -> tuple[Answer, Arrays]:
     """Evaluation, second step: coarse counts over the range of all sites."""
-    evaluation = _evaluation(job, testing=False)
+    evaluation = _evaluation(job)
     counts = evaluation.count(job.payload.low, job.payload.high)
     if not evaluation.test:
         evaluation.close()  # nothing is measured here
@@ -303,7 +303,7 @@ def measure(job: Job[Measure]) -> tuple[Answer, Arrays]:
     """Evaluation, third step: figures over people, counts between the common edges."""
     common = CommonEdges.decode(job.arrays)
     begin = time.perf_counter()
-    evaluation = _evaluation(job, testing=True)
+    evaluation = _evaluation(job)
     measured = evaluation.measure(common, job.payload.threshold, job.payload.maps)
     evaluation.close()
     header = Answer(
@@ -315,14 +315,20 @@ def measure(job: Job[Measure]) -> tuple[Answer, Arrays]:
     return header, measured_arrays(measured)
 
 
-def _evaluation(job: Job[Any], testing: bool) -> Evaluation:
-    """The evaluation of a model, for a step that takes people to test or not; that figures of the people tested and
-    held out leave is on record."""
+def _evaluation(job: Job[Any]) -> Evaluation:
+    """The evaluation of a model; that figures of the people tested, and held out, leave is on record.
+
+    Raises
+    ------
+    SiteError
+        If what is asked is about people tested, and these are nobody or too few.
+    """
+    ranking = isinstance(job.payload, ScorePeople) and job.payload.detail == "ranking"
     evaluation = Evaluation(job.site, job.request.arm, job.seed)
-    if testing:
+    if ranking or isinstance(job.payload, Measure):
         evaluation.check_testing()
     if evaluation.test:
         job.release("figures", evaluation.test)
-    if evaluation.held_out:
+    if evaluation.held_out and not ranking:
         job.release("figures", evaluation.held_out)
     return evaluation

@@ -86,8 +86,8 @@ def stays_of(study: StudyConfig) -> tuple[str, ...]:
 
 
 HOW_FAR = (
-    "Figures of tests tell about what score one of the people tested has, the one that only as many people as the "
-    "minimum reach; not who it is."
+    "Figures of tests tell about what score one of the people tested or held out has, the one that only as many people "
+    "as the minimum reach; not who it is."
 )
 
 

@@ -98,7 +98,7 @@ def make(study: StudyConfig, sites: Mapping[str, SiteDescription]) -> Plan:
     beside = tuple(sorted(n for n, site in members.items() if n not in test and site.held_out >= max(minimum, 1)))
     arms = [_federated(FEDERATED, study, study.strategy, train, everywhere, beside, maps=True)]
     if study.data.test_on == "held-out":
-        return Plan(tuple(arms), _left_out(members, train, test, minimum))
+        return Plan(tuple(arms), _left_out(members, train, test, beside, minimum))
     if study.comparisons.pooled and POOLED in sites:
         arms.insert(0, Arm(POOLED, study.model, (POOLED,), everywhere, beside))
     ranked: dict[str, Detail] = dict.fromkeys(test, "ranking")
@@ -119,7 +119,7 @@ def make(study: StudyConfig, sites: Mapping[str, SiteDescription]) -> Plan:
         ranked_at = test if study.comparisons.leave_one_site_out else tuple(site for site in test if site not in train)
         arms += [_again(arm, repeat, ranked_at) for arm in arms if not arm.repeat]
     arms += [Arm(name, entry, train, everywhere, beside) for name, entry in baselines(study).items()]
-    return Plan(tuple(arms), _left_out(members, train, test, minimum))
+    return Plan(tuple(arms), _left_out(members, train, test, beside, minimum))
 
 
 def baseline_titles(study: StudyConfig) -> dict[str, str]:
@@ -252,7 +252,11 @@ def _said(value: Any) -> str:
 
 
 def _left_out(
-    members: Mapping[str, SiteDescription], train: tuple[str, ...], test: tuple[str, ...], minimum: int
+    members: Mapping[str, SiteDescription],
+    train: tuple[str, ...],
+    test: tuple[str, ...],
+    calibrate: tuple[str, ...],
+    minimum: int,
 ) -> dict[str, str]:
     reasons = {}
     for name, site in members.items():
@@ -260,8 +264,9 @@ def _left_out(
         if name not in train and site.train:
             parts.append(f"trains nothing: fewer than the minimum of {minimum} people to train on")
         if name not in test and site.test:
-            parts.append(f"reports nothing: fewer than the minimum of {minimum} people to test on")
-        if not site.train and not site.test:
+            what = "tests nobody" if name in calibrate else "reports nothing"
+            parts.append(f"{what}: fewer than the minimum of {minimum} people to test on")
+        if not site.train and not site.test and name not in calibrate:
             parts.append("takes no part: nobody to train or to test on")
         if parts:
             reasons[name] = "; ".join(parts)

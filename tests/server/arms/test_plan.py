@@ -233,7 +233,9 @@ FEW_TEST = f"reports nothing: fewer than the minimum of {MINIMUM} people to test
         (site(BELOW_MINIMUM, BELOW_MINIMUM), f"{FEW_TRAIN}; {FEW_TEST}"),
         (site(0, MINIMUM), None),  # by the study's own choice
         (site(MINIMUM, 0), None),
-        (site(0, 0, held_out=9), "takes no part: nobody to train or to test on"),
+        (site(0, 0), "takes no part: nobody to train or to test on"),
+        (site(0, 0, held_out=MINIMUM - 1), "takes no part: nobody to train or to test on"),
+        (site(0, 0, held_out=MINIMUM), None),  # they set thresholds
     ],
 )
 def test_who_is_left_out_is_told_why(study: StudyConfig, described: SiteDescription, why: str | None) -> None:
@@ -268,6 +270,9 @@ def test_whoever_is_held_out_where_nobody_tests_sets_thresholds_too(study: Study
     assert not {"h", "i"} & set(arms["federated"].evaluate)
     kept = by_name(planned(study, more, strategy={"name": "fedbn"}))
     assert kept["federated"].calibrate == ("i",)
+    left_out = planned(study, more).left_out
+    assert left_out.keys() == {"i"}
+    assert left_out["i"].startswith("tests nobody: fewer than the minimum")
 
 
 def test_every_comparison_is_planned_and_small_sites_are_left_out_aloud(study: StudyConfig) -> None:
