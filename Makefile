@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
-INSTALL := $(BIN)/pip install --quiet --constraint deploy/lock/constraints.txt
+INSTALL := $(BIN)/python deploy/installing.py $(BIN)/pip install --constraint deploy/lock/constraints.txt
 # Torch first and on its own: a plain install of what depends on it may bring gigabytes of CUDA.
 TORCH_INDEX ?=
 

@@ -14,8 +14,8 @@ def model(auroc: float, auprc: float = 0.2, n: int = 20) -> dict[str, Any]:
     return {"all": figures, "sites": {"a": figures}, "kinds": {}, "worst_site": worst}
 
 
-def difference(mean: float, low: float | None, high: float | None) -> dict[str, Any]:
-    figure = {"mean": mean, "ci95": [low, high]}
+def difference(mean: float, low: float | None, high: float | None, n: int = 20) -> dict[str, Any]:
+    figure = {"mean": mean, "n": n, "ci95": [low, high]}
     return {"all": {"auroc": figure, "auprc": figure}, "kinds": {}, "sites": {"a": {"auroc": figure}}}
 
 
@@ -64,6 +64,7 @@ def calibration(measured: float | None, low: float | None = None, **sites: int) 
         "thresholds": places,
         "lacking": ["rim"],
         "sites": {site: {"people": people, **of_site} for site, people in sites.items()},
+        "scans": 2 * sum(sites.values()),
         "unmeasured": "" if measured is not None else "nobody was there",
     }
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
 import synthetic
 import torch
@@ -162,6 +163,17 @@ def hospitals(study: StudyConfig, cache: Path) -> Path:
     root = cache / "datasets" / "phantom" / hospitals.digest(study.data.phantom, study.seed)
     hospitals.write(study.data.phantom, study.seed, root, workers=1)
     return root
+
+
+@pytest.fixture(scope="module")
+def on_the_template() -> Iterator[None]:
+    """Scans lie on the template without saying so: nothing is searched or registered, which is tested elsewhere."""
+    from normfed_client.imaging import placement, registration
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(placement, "_to_template", lambda *_: np.eye(4))
+        patch.setattr(registration, "rigid", lambda *_: np.eye(4))
+        yield
 
 
 @pytest.fixture

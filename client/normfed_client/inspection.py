@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,8 @@ from normfed_common.wording.machine import say
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from normfed_client.imaging.bids import Dataset, Problem, Visit
     from normfed_client.imaging.parts import Cast
 
@@ -30,41 +32,71 @@ COLUMNS = (
 NUMBERS = ("people", "visits", "brain masks")
 
 
-def inspect(
-    folder: Path, check: bool, every: bool, title: Path, study: tuple[Path, Cast] | None, as_json: bool = False
-) -> None:
-    """Show what is in a BIDS dataset, per site, and what is wrong with it.
+@dataclass(frozen=True)
+class OfStudy:
+    """What a study makes of a dataset.
+
+    Parameters
+    ----------
+    file
+        That holds it.
+    cast
+        What it does with everybody.
+    sites
+        Those that it lists; None for all.
+    """
+
+    file: Path
+    cast: Cast
+    sites: tuple[str, ...] | None
+
+
+def inspect(dataset: Dataset, check: bool, every: bool, title: Path, study: OfStudy | None, as_json: bool) -> None:
+    """Show what is in a BIDS dataset, per site, and what is wrong with it; on a terminal at the study's sites alone.
 
     Parameters
     ----------
     title
         How people know the folder.
     study
-        The file of a study, and what it does with these people; None without one, where the defaults count.
+        None without one, where the defaults count.
     """
-    from normfed_client.imaging.bids import read_dataset
-    from normfed_client.imaging.part_table import people, print_roles
+    if as_json:
+        _say(dataset, check, title, study)
+    elif study is not None and not study.cast.parts:  # it names what is not there, and nothing else matters
+        _remark(wide_in_a_file(), _cannot_begin(study))
+    else:
+        _show(dataset, check, every, title, study)
+
+
+def _say(dataset: Dataset, check: bool, title: Path, study: OfStudy | None) -> None:
+    from normfed_client.imaging.part_table import people
+
+    cast = None if study is None else study.cast
+    items = [_item(site, visits, cast) for site, visits in dataset.sites().items()]
+    more = {} if cast is None else {"people": people(cast)}
+    found, remarks = [asdict(problem) for problem in _problems(dataset, check)], _remarks(dataset, study)
+    say("sites", items, folder=str(title), visits=len(dataset.visits), remarks=remarks, problems=found, **more)
+
+
+def _show(everything: Dataset, check: bool, every: bool, title: Path, study: OfStudy | None) -> None:
+    from normfed_client.imaging.part_table import print_roles
     from normfed_client.imaging.problem_list import print_problems
 
-    dataset = read_dataset(folder)
-    problems = _problems(dataset, check)
-    remarks = _remarks(dataset, study)
-    if as_json:
-        cast = None if study is None else study[1]
-        items = [_item(site, visits, cast) for site, visits in dataset.sites().items()]
-        more = {} if cast is None else {"people": people(cast)}
-        found = [asdict(problem) for problem in problems]
-        say("sites", items, folder=str(title), visits=len(dataset.visits), remarks=remarks, problems=found, **more)
-        return
     console = wide_in_a_file()
-    console.print(f"[italic]{plain(str(title))}: {len(dataset.visits)} visits[/]", highlight=False, soft_wrap=True)
+    dataset = everything if study is None or study.sites is None else everything.at(study.sites)
+    sites, others = dataset.sites(), len(everything.sites()) - len(dataset.sites())
+    beside = f"; {others} other site{'s' if others > 1 else ''} not in data.sites" if others else ""
+    console.print(
+        f"[italic]{plain(str(title))}: {len(dataset.visits)} visits{beside}[/]", highlight=False, soft_wrap=True
+    )
     known = {modality for visit in dataset.visits for modality in visit.images}
-    print_table(console, COLUMNS, [_row(site, visits, known) for site, visits in dataset.sites().items()], NUMBERS)
+    print_table(console, COLUMNS, [_row(site, visits, known) for site, visits in sites.items()], NUMBERS)
     if study is not None:
-        print_roles(console, dataset.sites(), str(study[0]), study[1])
-    for remark in remarks:
-        console.print(f"[yellow]![/] {plain(remark)}", highlight=False)
-    everybody = print_problems(console, problems, "Left out, or worth a look", every)
+        print_roles(console, sites, str(study.file), study.cast)
+    for remark in _remarks(dataset, study):
+        _remark(console, remark)
+    everybody = print_problems(console, _problems(dataset, check), "Left out, or worth a look", every)
     if not everybody:
         console.print(as_typed("[dim]To name everybody: normfed inspect DIR --every[/]"), highlight=False)
     if not check:
@@ -85,15 +117,25 @@ def _problems(dataset: Dataset, check: bool) -> list[Problem]:
     return problems
 
 
-def _remarks(dataset: Dataset, study: tuple[Path, Cast] | None) -> list[str]:
+def _remark(console: Console, text: str) -> None:
+    console.print(f"[yellow]![/] {plain(text)}", highlight=False)
+
+
+def _remarks(dataset: Dataset, study: OfStudy | None) -> list[str]:
     """What of the dataset as a whole stops a study, or surprises it."""
-    first = _no_controls(dataset) if study is None else _cannot_begin(*study)
-    few = "" if study is None and first else _too_few_sites(dataset)  # nobody is known to be healthy
+    first = _no_controls(dataset) if study is None else _cannot_begin(study)
+    few = "" if first else _too_few_sites(dataset) if study is None else _one_site(study.cast)
     return [remark for remark in (first, few, *_spelt_alike(dataset)) if remark]
 
 
-def _cannot_begin(study: Path, cast: Cast) -> str:
-    return f"{study} cannot begin with these people: {cast.why_not}" if cast.why_not else ""
+def _cannot_begin(study: OfStudy) -> str:
+    return f"{study.file} cannot begin with these people: {study.cast.why_not}" if study.cast.why_not else ""
+
+
+def _one_site(cast: Cast) -> str:
+    """That a study which can begin trains at a single site; empty else."""
+    train = [site for site in cast.sites if cast.at(site)["train"] >= cast.minimum]
+    return f"Only {train[0]} trains in this study: that is no federation." if len(train) == 1 else ""
 
 
 def _row(site: str, visits: list[Visit], known: set[str]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -18,6 +19,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from normfed_common.deployment.terminal import print_wrapped
 from normfed_common.foundation.errors import NormfedError
 from normfed_common.foundation.files import is_full
 from normfed_common.foundation.quiet import QUIET_FLOWER
@@ -53,6 +55,9 @@ OTHERS = "Others"
 LISTED = frozenset(name for names in PANELS.values() for name in names)
 
 
+MARGIN = "       "  # as long as `Error: `
+SENTENCE_END = re.compile(r"(?<=[.?!]) (?=[A-Z])")
+COMMAND = re.compile(r"\bnormfed [a-z]")  # what is to be copied, in one line
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP)  # of a folder: a person can open another
 
 
@@ -129,7 +134,16 @@ def build() -> typer.Typer:
 
 
 def _tell(error: str) -> None:
-    Console(stderr=True, highlight=False).print(f"[bold red]Error:[/] {plain(error)}", soft_wrap=True)
+    """On one line; on a narrower terminal each sentence on lines of its own, and one with a command is never broken."""
+    console, first, sentences = Console(stderr=True, highlight=False), "[bold red]Error:[/] ", [error]
+    if console.is_terminal and len(error) + len(MARGIN) > console.width and "\n" not in error:
+        sentences = SENTENCE_END.split(error)
+    for sentence in sentences:
+        if len(sentences) == 1 or COMMAND.search(sentence):
+            console.print(first + plain(sentence), soft_wrap=True)
+        else:
+            print_wrapped(console, sentence, MARGIN, first)
+        first = MARGIN
 
 
 def main() -> None:
@@ -152,7 +166,9 @@ def main() -> None:
             f"the disk is full{where}. Free some space and give the command again; where it has --resume, what was "
             "finished is kept."
         )
-        if not is_full(error):
+        if error.errno == errno.EFBIG:
+            text = f"a file would be larger than this session may write{where}. Raise the limit (ulimit -f), try again."
+        elif not is_full(error):
             if error.errno not in CLOSED or not error.filename:
                 raise
             text = f"{error.filename}: cannot be used here ({error.strerror}). Give a folder that you may write to."

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from normfed_common.foundation.errors import UserError
+
 TABLE = "ten-minutes.md"  # of the guides: one row for every code
 CODE = re.compile(r"\b(\d{3}) [A-Z_]{4,}")
 LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
@@ -25,13 +27,19 @@ class Cure:
 
 
 def guide() -> Path:
-    """The guide with the table: in the wheel, or in the source tree."""
+    """The guide with the table: in the wheel, or in the source tree.
+
+    Raises
+    ------
+    UserError
+        If it is in neither.
+    """
     here = Path(__file__).parent
-    return next(
-        path
-        for path in (here / "shipped_guides" / TABLE, here.parents[1] / "deploy" / "guides" / TABLE)
-        if path.is_file()
-    )
+    places = (here / "shipped_guides" / TABLE, here.parents[1] / "deploy" / "guides" / TABLE)
+    found = next((path for path in places if path.is_file()), None)
+    if found is None:
+        raise UserError(f"{places[0]}: is missing, so codes have no cures here. Install normfed again.")
+    return found
 
 
 def cures(path: Path) -> dict[int, Cure]:

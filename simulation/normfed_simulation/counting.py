@@ -2,44 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from normfed_client.imaging.bids import read_dataset
 from normfed_client.imaging.cache import default_root
 from normfed_common.study.config import StudyConfig
 from normfed_server.report.cohorts import write_cohorts
+from normfed_server.runs import folder
 from normfed_server.runs.folder import Run
 from normfed_simulation import study_data
-from normfed_simulation.experiment import Engine, federate
+from normfed_simulation.datasets.recognition import together_as_bids
+from normfed_simulation.experiment import federate
+from normfed_simulation.run_folder import discarded_if_refused
+from normfed_simulation.started import Means
 from normfed_simulation.taking_part import roles_of
 from normfed_simulation.watcher import Watcher
 
 
-def count(run: Run, data: Path | None, engine: Engine, device: str, workers: int, watcher: Watcher) -> Path:
-    """Ask the sites of a study for their cohorts in figures, and train nothing; returns the page's path.
+@dataclass(frozen=True)
+class Count:
+    """A run that has a folder, trains nothing, and is to be finished; see `Started`."""
+
+    run: Run
+    data: Path | None
+    means: Means
+    workers: int
+
+    def finish(self, watcher: Watcher) -> Path:
+        """Ask the sites for their cohorts in figures; returns the page's path.
+
+        Raises
+        ------
+        UserError
+            If the study or the data do not allow it.
+        """
+        run, means, cache = self.run, self.means, default_root()
+        with discarded_if_refused(run):
+            root = study_data.ready(run.study, self.data, cache, self.workers, watcher)
+            roles, _ = roles_of(run.study, read_dataset(root))
+            people = {name: list(of.everybody()) for name, of in roles.items()}
+            study_data.prepare(run.study, people, cache, self.workers, watcher)
+            with watcher.training(run):
+                federate(run, root, list(roles), cache / "scans", means.device, means.engine, self.workers)
+            return write_cohorts(run)
+
+
+def begin(study: StudyConfig, data: Sequence[Path], out: Path, means: Means) -> Count:
+    """Make the run folder, once all is checked that can be without preparing a scan.
 
     Raises
     ------
     UserError
-        If the study or the data do not allow it.
+        If the cohorts cannot be asked for here, or the data do not allow it; then nothing is left.
     """
-    cache = default_root()
-    root = study_data.ready(run.study, data, cache, workers, watcher)
-    roles, _ = roles_of(run.study, read_dataset(root))
-    study_data.prepare(run.study, {name: list(of.everybody()) for name, of in roles.items()}, cache, workers, watcher)
-    with watcher.training(run):
-        federate(run, root, list(roles), cache / "scans", device, engine, workers)
-    return write_cohorts(run)
-
-
-def check(study: StudyConfig, data: Path | None) -> None:
-    """Whether `count` can begin, as far as it shows before anything is made.
-
-    Raises
-    ------
-    UserError
-        If not.
-    """
-    dataset = study_data.foreseen(study, data)
+    workers = means.check()
+    root = together_as_bids(data, study)
+    dataset = study_data.foreseen(study, root)
     if dataset is not None:
         roles_of(study, dataset)
+    return Count(folder.begin(study, out, {"statistics": True}), root, means, workers)

@@ -9,17 +9,16 @@ from typing import TypeVar
 from normfed_client.hospital.simulated import read_sites_again
 from normfed_client.hospital.site import Site
 from normfed_client.imaging.bids import Problem, Visit
-from normfed_common.algorithms.arms import FEDERATED, POOLED
+from normfed_common.algorithms.arms import POOLED
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_json
 from normfed_server.report.ages import Ages
 from normfed_server.report.page import Patients, write_report
-from normfed_server.results import layout
-from normfed_server.results.layout import PRECISION, RunResults
+from normfed_server.results.layout import RunResults
 from normfed_server.results.reading import read_as
 from normfed_server.runs.folder import Run
+from normfed_simulation import people
 from normfed_simulation.patient_table import chance_by_kind, patient_rows, touched
-from normfed_simulation.people import models_of, significance
 from normfed_simulation.pictured import cases
 from normfed_simulation.run_folder import CONDITIONS
 
@@ -44,22 +43,20 @@ def report(run: Run) -> Path:
         raise RunError(f"{run.folder}: not finished. Go on with: normfed simulate --resume {run.folder}")
     if not run.sites_file.exists():
         return write_report(run)
-    others = [model for model in models_of(run) if model != FEDERATED]
-    results = layout.read(run.folder)
+    results = people.results(run)
     sites = sites_of(run)
-    people = patient_rows(run, results, sites)
+    rows = patient_rows(run, results, sites)
     patients = Patients(
         cases=cases(run, results, sites),
-        people=people,
-        touched=touched(people),
-        chance_by_kind=chance_by_kind(people),
-        significance=significance(run, others, PRECISION),
+        people=rows,
+        touched=touched(rows),
+        chance_by_kind=chance_by_kind(rows),
         left_out=_kept(run, LEFT_OUT, list[tuple[str, str]], []),
         attacks=_kept(run, CONDITIONS, dict[str, dict[str, str]], {}).get("attacks", {}),
         device=", ".join(sorted({str(site.device) for site in sites.values()})),
         ages=ages(results, sites),
     )
-    return write_report(run, patients)
+    return write_report(run, patients, results)
 
 
 def _kept(run: Run, name: str, kind: type[T], without: T) -> T:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ConfigDict
 
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.imaging.bids import read_dataset
-from normfed_common.algorithms.arms import FEDERATED, LOCAL, OWN, POOLED
+from normfed_common.algorithms.arms import FEDERATED, LOCAL, OWN, POOLED, REPEAT
 from normfed_common.foundation.errors import DatasetError, RunError
 from normfed_common.metrics.subjects import wilcoxon_holm
-from normfed_server.report.verdicts import main_models
+from normfed_common.study.base import Frozen
+from normfed_server.report.verdicts import TITLES
 from normfed_server.results import layout
+from normfed_server.results.layout import RunResults
 from normfed_server.results.models import BORROWED, UNSEEN
 from normfed_server.results.reading import read_as
 from normfed_server.runs.folder import Run
@@ -32,15 +36,41 @@ PATIENTS: Columns = {
     "age": (float, "in years; as sex and scanner missing where the dataset does not tell, or is no longer there"),
     "sex": (str, "F or M"),
     "scanner": (str, "name in the dataset"),
-    "model": (str, "as metrics.json calls it; local is each site's own"),
+    "model": (
+        str,
+        "as metrics.json calls it; local is each site's own, or the mean of the others'",
+    ),
     "title": (str, "what people read"),
     "metric": (str, "as metrics.json calls it"),
     "value": (float, "missing where it is not defined for this patient"),
 }
 
 
+class _Lesion(Frozen):
+    """As much as its mask has of it, and whether it was found."""
+
+    ml: float
+    found: bool
+
+
+class _Kept(Frozen):
+    """What a site keeps of a patient's visit under a model; every other key is a metric."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, float | None]
+
+    name: str
+    kind: str
+    lesion_ml: float | None = None
+    found_ml: float | None = None
+    lesions: tuple[_Lesion, ...] = ()
+
+
 def rows(run: Run, arm: str) -> list[dict[str, Any]]:
-    """Per-patient figures of an arm, with the site's name; `local` is each site's own model.
+    """Per-patient figures of an arm, with the site's name.
+
+    `local` is each site's own model, and at a site that trains none the mean over the other sites' own, as in
+    metrics.json.
 
     Raises
     ------
@@ -49,11 +79,37 @@ def rows(run: Run, arm: str) -> list[dict[str, Any]]:
     """
     found = []
     for folder in sorted((run.folder / "sites").glob("*")):
-        path = folder / "people" / f"{LOCAL + folder.name if arm == OWN else arm}.json"
-        if path.exists():
-            kept = read_as(list[dict[str, Any]], path, "Copy the run folder again, or begin a new run.")
-            found += [{"site": folder.name, **row} for row in kept]
+        kept = _own_rows(folder) if arm == OWN else _read(folder / "people" / f"{arm}.json")
+        found += [{"site": folder.name, **row} for row in kept]
     return found
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """Nobody of a model that was not tested there."""
+    if not path.exists():
+        return []
+    kept = read_as(list[_Kept], path, "Copy the run folder again, or begin a new run.")
+    return [row.model_dump(exclude_unset=True) for row in kept]
+
+
+def _own_rows(folder: Path) -> list[dict[str, Any]]:
+    own = folder / "people" / f"{LOCAL}{folder.name}.json"
+    if own.exists():
+        return _read(own)
+    others = [_read(path) for path in sorted(own.parent.glob(f"{LOCAL}*.json")) if REPEAT not in path.name]
+    return [
+        {
+            name: value if isinstance(value, str) else _mean([row.get(name) for row in of])
+            for name, value in of[0].items()
+        }
+        for of in zip(*others, strict=True)
+    ]
+
+
+def _mean(values: list[float | None]) -> float | None:
+    """Of a figure by several models; none where one of them has none."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
 
 
 def significance(run: Run, models: list[str], metric: str) -> dict[str, float]:
@@ -69,6 +125,22 @@ def significance(run: Run, models: list[str], metric: str) -> dict[str, float]:
     return wilcoxon_holm(np.array([*reference.values()]), others)
 
 
+def results(run: Run) -> RunResults:
+    """A run's figures, with the paired tests of all that the federated model is compared with, by every metric that
+    verdicts go by; without tests where single patients are not here, as those of a server's run.
+
+    Raises
+    ------
+    DamagedError
+        If metrics.json or a site's file is none.
+    """
+    found = layout.read(run.folder)
+    if not run.sites_file.exists():
+        return found
+    models = [model for model in found.differences if model not in (UNSEEN, BORROWED)]
+    return found.tested({metric: significance(run, models, metric) for metric in TITLES})
+
+
 def _by_patient(found: list[dict[str, Any]], metric: str) -> dict[tuple[str, str], float]:
     """Site and subject to the mean over the visits for which a metric is defined; NaN where it is for none."""
     values: dict[tuple[str, str], list[float]] = {}
@@ -79,8 +151,8 @@ def _by_patient(found: list[dict[str, Any]], metric: str) -> dict[tuple[str, str
 
 
 def models_of(run: Run) -> list[str]:
-    """The models that have figures of single patients, in the order of tables."""
-    return [model for model in main_models(layout.read(run.folder)) if model not in (UNSEEN, BORROWED)]
+    """The models that have figures of single patients, in the order of metrics.json: strategies of a comparison too."""
+    return [model for model in layout.read(run.folder).evaluation if model not in (UNSEEN, BORROWED)]
 
 
 def patients(run: Run) -> pandas.DataFrame:

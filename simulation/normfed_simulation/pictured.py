@@ -21,25 +21,24 @@ from normfed_common.metrics.catalogue import chosen
 from normfed_common.metrics.cluster_list import Cluster, list_clusters
 from normfed_common.metrics.tissue import tissue_classes
 from normfed_server.report.people import PicturedCase, PicturedMap
-from normfed_server.report.verdicts import best_baseline, title
+from normfed_server.report.verdicts import TITLES, best_baseline, title
 from normfed_server.report.words import number, percent
 from normfed_server.results.layout import PRECISION, RunResults
 from normfed_server.runs.folder import Run
 from normfed_simulation.people import rows
 from normfed_simulation.remade import served
 
-HEALTHY = "Somebody healthy"
+HEALTHY, BY = "Somebody healthy", f"by {TITLES[PRECISION]}"
 
 
 def cases(run: Run, results: RunResults, sites: Mapping[str, Site]) -> list[PicturedCase]:
     """Patients by the federated model's average precision, and a held-out healthy person, picked by name alone."""
-    ordered = sorted(
-        (row for row in rows(run, FEDERATED) if row.get(PRECISION) is not None), key=lambda row: -row[PRECISION]
-    )
+    tested = {(name, case.visit.name): (site, case) for name, site in sites.items() for case in site.test}
+    known = [row for row in rows(run, FEDERATED) if (row["site"], row["name"]) in tested]
+    ordered = sorted((row for row in known if row.get(PRECISION) is not None), key=lambda row: -row[PRECISION])
     found = []
     for which, row in extremes(ordered).items():
-        site = sites[row["site"]]
-        case = next(case for case in site.test if case.visit.name == row["name"])
+        site, case = tested[row["site"], row["name"]]
         found.append(_pictured(run, results, which, site, case, site.test, row))
     not_served = results.not_served.get(FEDERATED, {})
     for site in sorted(sites.values(), key=lambda site: -len(site.held_out)):
@@ -52,16 +51,16 @@ def cases(run: Run, results: RunResults, sites: Mapping[str, Site]) -> list[Pict
 
 
 def extremes(ordered: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The best, the median and the worst of rows that are in order, each of another person; fewer where there are not
-    three. A person stands for themselves with their best visit."""
+    """The best, the median and the worst of rows in the order of average precision, each of another person; fewer where
+    there are not three. A person stands for themselves with their best visit."""
     of_people: dict[tuple[str, str], dict[str, Any]] = {}
     for row in ordered:
         of_people.setdefault((row["site"], row["name"].partition("_ses-")[0]), row)
     people = list(of_people.values())
     if len(people) < 2:
         return dict(zip(("The only patient",), people, strict=False))
-    median = {"Median": people[len(people) // 2]} if len(people) > 2 else {}
-    return {"Best": people[0], **median, "Worst": people[-1]}
+    median = {f"Median {BY}": people[len(people) // 2]} if len(people) > 2 else {}
+    return {f"Best {BY}": people[0], **median, f"Worst {BY}": people[-1]}
 
 
 def _pictured(

@@ -8,22 +8,19 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    ProgressColumn,
     SpinnerColumn,
-    Task,
     TaskID,
     TextColumn,
 )
 from rich.table import Column
-from rich.text import Text
 
+from normfed_common.deployment.progress import Times
 from normfed_common.wording.terminal_text import plain
 from normfed_server.events import kinds
 from normfed_server.events.fleeting import Answered, Fleeting, Scanned
@@ -33,20 +30,9 @@ from normfed_server.runs.folder import Run
 from normfed_server.runs.following import Tail
 from normfed_server.runs.wording import worded
 
+NARROW, SHORT_BAR, BAR = 100, 8, 16  # columns: of a terminal with a short bar, which leaves room for the loss
 TRAINING, EVALUATION = "Training", "Evaluation"
 WORK = {"evaluate.score": "scoring", "evaluate.measure": "measuring"}
-
-
-class Times(ProgressColumn):
-    """For how long it has gone on, and about how much longer it will; of what is done, how long it took."""
-
-    def render(self, task: Task) -> Text:
-        """``0:01:20, 0:02:30 left``."""
-        elapsed, left = task.finished_time if task.finished else task.elapsed, task.time_remaining
-        said = [str(timedelta(seconds=int(elapsed or 0)))]
-        if left is not None and not task.finished:
-            said.append(f"{timedelta(seconds=int(left))} left")
-        return Text(", ".join(said), style="progress.elapsed" if task.finished else "progress.remaining")
 
 
 class Screen:
@@ -56,8 +42,8 @@ class Screen:
         self.console = console
         self.progress = Progress(
             SpinnerColumn(finished_text="[green]✓[/]"),
-            TextColumn("{task.description:<18}"),
-            BarColumn(bar_width=16),
+            TextColumn("{task.description:<16}"),
+            BarColumn(bar_width=SHORT_BAR if console.width < NARROW else BAR),
             MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=7, justify="right")),
             Times(table_column=Column(no_wrap=True, min_width=7)),
             TextColumn(
@@ -180,7 +166,7 @@ def _losses(event: kinds.RoundDone) -> str:
     worst = max(losses, key=lambda site: losses[site])
     mean = sum(losses.values()) / len(losses)
     highest = f", highest {worst} {losses[worst]:.3f}" if len(losses) > 1 else ""
-    return f"{event.arm} round {event.round}: loss {mean:.3f}{highest}"
+    return f"loss {mean:.3f}, {event.arm} round {event.round}{highest}"  # what is cut off is at the end
 
 
 class JsonLines:

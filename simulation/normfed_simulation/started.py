@@ -123,6 +123,7 @@ def resume(run: Path, data: Sequence[Path], means: Means) -> Started:
     """
     workers = means.check()
     opened = folder.reopen(run)
+    folder.refuse_links(run)
     experiment.check_resumable(opened)
     before = study_data.data_of(opened)
     root = together_as_bids(data or ([before] if before else []), opened.study)

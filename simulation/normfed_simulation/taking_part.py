@@ -12,6 +12,7 @@ from normfed_client.imaging.lots import Lots
 from normfed_client.imaging.parts import Cast, parts
 from normfed_common.foundation.errors import DatasetError, StudyError
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.data import not_meant_otherwise
 from normfed_common.study.names import check_names
 from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_server.arms.enough_sites import check_testing
@@ -32,15 +33,16 @@ def roles_of(study: StudyConfig, dataset: Dataset, lots: Lots | None = None) -> 
     Raises
     ------
     DatasetError
-        If nobody takes part.
+        If nobody takes part, or a site has a name that results use otherwise.
     StudyError
         If the study names sites or people that the dataset does not have.
     """
     root, sites = dataset.root, dataset.sites()
     check_names(study.data, sites, {visit.participant.subject for visit in dataset.visits}, str(root))
     wanted = study.data.sites or tuple(name for name in sites if name not in study.data.exclude)
-    problems, roles, without = list(dataset.problems), dict[str, Roles](), list[Visit]()
+    problems, roles, without = list(dataset.at(wanted).problems), dict[str, Roles](), list[Visit]()
     for name in wanted:
+        _check_name(name, root)
         chosen, left_out = select(sites[name], name, study.data)
         problems += left_out
         found = assign(chosen, name, study, lots)
@@ -57,6 +59,15 @@ def roles_of(study: StudyConfig, dataset: Dataset, lots: Lots | None = None) -> 
             f"Try `normfed inspect {root}`."
         )
     return roles, problems
+
+
+def _check_name(site: str, root: Path) -> None:
+    try:
+        not_meant_otherwise(site)
+    except ValueError as error:
+        raise DatasetError(
+            f"{root}: {error}. Rename it in participants.tsv, or leave it out under data.exclude."
+        ) from error
 
 
 def foreseen(study: StudyConfig, dataset: Dataset) -> Cast:

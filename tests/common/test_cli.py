@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+import re
 
 import pytest
 
@@ -36,5 +38,28 @@ def test_a_full_disk_is_one_sentence_and_our_own_fault_is_a_traceback(
     said = " ".join(capsys.readouterr().err.split())
     assert "the disk is full while writing /x" in said
     assert "normfed simulate" not in said  # whichever command it was
+    assert ends(monkeypatch, OSError(errno.EFBIG, "File too large", "/x")) == 2
+    assert "larger than this session may write while writing /x" in " ".join(capsys.readouterr().err.split())
     with pytest.raises(FileNotFoundError):
         ends(monkeypatch, FileNotFoundError(errno.ENOENT, "No such file or directory", "/x"))
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_narrow_terminal_an_error_breaks_between_words_and_a_command_is_not_broken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown = Terminal()
+    monkeypatch.setattr("sys.stderr", shown)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("NO_COLOR", "1")
+    first = "small.yaml: data.modalities: must be one of T1w, FLAIR and others, and is T1."
+    command = "Look at all of them by normfed inspect /a/long/folder/of/data --study small.yaml"
+    cli._tell(f"{first} {command}")
+    *lines, last = re.sub(r"\x1b\[[0-9;]*m", "", shown.getvalue()).splitlines()
+    assert " ".join(line.strip() for line in lines) == f"Error: {first}"
+    assert max(map(len, lines)) <= 40
+    assert last.strip() == command

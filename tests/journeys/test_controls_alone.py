@@ -1,4 +1,5 @@
-"""Healthy people alone: a run trains and calibrates on them, says nothing of lesions, and scores whoever comes then."""
+"""Healthy people alone: a run trains and calibrates on them, says nothing of lesions, and scores whoever comes then;
+with patients of another site their threshold is the same."""
 
 from __future__ import annotations
 
@@ -77,6 +78,32 @@ def test_the_threshold_is_the_quantile_of_the_held_out_peoples_voxels(run: Path)
     specificity = load_study(run / "study.yaml").evaluation.specificity
     assert found["threshold"]["value"] == pytest.approx(np.quantile(scores, specificity), rel=0.02)
     assert found["calibration"]["people"] == len(SITES) * HELD_OUT
+
+
+def test_patients_of_another_site_are_judged_by_the_threshold_of_those_held_out_elsewhere(
+    run: Path, data: Path, study_file: Path, tmp_path: Path
+) -> None:
+    """The oracle is the run of the controls alone, which learnt from the same people and held the same ones out."""
+    cohorts.write(tmp_path / "data", SITES | {"c": {"WMH": 3}})
+    raw = yaml.safe_load(study_file.read_text())
+    raw["data"] |= {"test_on": "patients"}
+    raw["comparisons"] = {"local": False, "pooled": False, "baselines": []}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(raw))
+    options = ("--out", tmp_path / "runs", "--workers", 0, "-q")
+    result = normfed("simulate", tmp_path / "s.yaml", "--data", tmp_path / "data", *options)
+    assert result.exit_code == 0, result.output
+    folder = run_folder(tmp_path / "runs")
+    found, alone = (figures(one)["evaluation"]["federated"] for one in (folder, run))
+    assert set(found["sites"]) == {"c"}
+    assert found["threshold"]["from"] == "held-out normal people"
+    assert found["threshold"]["value"] == pytest.approx(alone["threshold"]["value"], rel=1e-3)
+    assert set(found["calibration"]["sites"]) == set(SITES)
+    assert found["calibration"]["measured"]["value"] == pytest.approx(
+        alone["calibration"]["measured"]["value"], rel=0.02
+    )
+    assert found["all"]["conformal_p"]["n"] == 3
+    assert len(list((folder / "maps").glob("sub-cWMH0*_desc-pvalue_map.nii.gz"))) == 3
+    assert not list(folder.glob("sites/*/scores/**/*.safetensors"))
 
 
 def test_nothing_is_said_of_lesions_and_no_other_model_is_compared(run: Path) -> None:

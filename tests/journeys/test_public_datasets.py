@@ -13,7 +13,6 @@ import yaml
 from commands import normfed, run_folder
 
 from normfed_client.hospital.simulated import read_sites
-from normfed_client.imaging import registration
 from normfed_client.imaging.template import whole
 
 STUDY = {
@@ -40,12 +39,11 @@ def scans(root: Path, images: list[str], segmentations: list[str] = []) -> Path:
     return root
 
 
+@pytest.mark.usefixtures("on_the_template")
 def test_folders_as_they_came_are_simulated_and_the_run_names_their_hospitals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NORMFED_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(registration, "affine", lambda *_: np.eye(4))  # the scans are the template
-    monkeypatch.setattr(registration, "rigid", lambda *_: np.eye(4))
     names = [f"IXI{n}-{site}-0{n}" for site, first in (("Guys", 100), ("HH", 200)) for n in range(first, first + 3)]
     healthy = scans(tmp_path / "ixi", [f"IXI-T1/{name}-T1.nii.gz" for name in names])
     (healthy / "IXI.xls").write_bytes(downloads.XLS.read_bytes())

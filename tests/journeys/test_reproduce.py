@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 from commands import normfed, run_folder
 from rich.console import Console
 
-from normfed_client.imaging import registration
 from normfed_common.foundation.errors import DatasetError, RunError, StudyError, UserError
 from normfed_server.results.layout import Figure
 from normfed_simulation.datasets.recognition import recognised
@@ -25,16 +22,7 @@ from normfed_simulation.reproduction.look_alike.people import MARK
 from normfed_simulation.reproduction.look_alike.trees import TREES, make
 from normfed_simulation.reproduction.table import comparison_table
 
-pytestmark = pytest.mark.xdist_group("journeys")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def registered() -> Iterator[None]:
-    """The look-alikes are in template space, but do not say so; how well they are registered is tested elsewhere."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registration, "affine", lambda *_: np.eye(4))
-        patch.setattr(registration, "rigid", lambda *_: np.eye(4))
-        yield
+pytestmark = [pytest.mark.xdist_group("journeys"), pytest.mark.usefixtures("on_the_template")]
 
 
 @pytest.fixture(scope="module")

@@ -481,7 +481,7 @@ def test_a_sum_and_a_figure_of_almost_the_same_people_are_not_both_released(serv
 def test_people_of_whom_a_site_makes_its_own_part_of_a_model_are_on_record(server: Server) -> None:
     """Figures of maps that one-class machines made are about those the machines were fitted on, too: once a server that
     asked for nothing else could have them again after one person was added, and nothing noticed."""
-    one_class = {"fit_on": "location", "minimum_subjects": MINIMUM}
+    one_class = {"fit_on": "location", "minimum_subjects": MINIMUM, "spacing_mm": 24.0}
     asked = study(model={"name": "siamese", "patch_size": 9, "one_class": one_class})
     model = build(MODELS, asked.model, Setting(asked.data.modalities, 4, common_grid(4).shape, asked.seed))
     places, first, second = np.prod(model.head.gaussians.cells), *model.head.gaussians.upper

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import normfed
@@ -67,14 +68,21 @@ def test_a_malicious_site_that_there_is_not_is_refused_before_anybody_is_made(
     assert [path.name for path in tmp_path.iterdir()] == ["s.yaml"]
 
 
-def test_a_split_is_refused_by_a_rehearsal_before_anybody_is_made(
-    study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"split": {"by": "iid", "sites": 2}}, "split divides people in a simulation; hospitals keep theirs"),
+        ({"people_per_site": 4}, "people_per_site keeps a simulation small; hospitals' people all count"),
+    ],
+)
+def test_what_a_simulation_alone_does_with_people_is_refused_by_a_rehearsal_before_anybody_is_made(
+    study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], why: str
 ) -> None:
     monkeypatch.setenv("NORMFED_CACHE", str(tmp_path / "cache"))
     text = study.model_dump(mode="json")
-    text["data"] |= {"split": {"by": "iid", "sites": 2}}
+    text["data"] |= change
     (tmp_path / "s.yaml").write_text(json.dumps(text))
-    with pytest.raises(StudyError, match=r"^data\.split divides people in a simulation; hospitals keep theirs\."):
+    with pytest.raises(StudyError, match=rf"^data\.{why}\."):
         normfed("rehearse", tmp_path / "s.yaml", "--folder", tmp_path / "rehearsal")
     assert [path.name for path in tmp_path.iterdir()] == ["s.yaml"]
 

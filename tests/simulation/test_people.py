@@ -28,7 +28,7 @@ def write(run: Run, arm: str, figures: dict[tuple[str, str], float | None]) -> N
     """Each site's people; of local models each site's own."""
     people: dict[str, list[dict[str, Any]]] = {}
     for (site, name), value in figures.items():
-        people.setdefault(site, []).append({"name": name, "auprc": value})
+        people.setdefault(site, []).append({"name": name, "kind": "MS", "auprc": value})
     for site, found in people.items():
         folder = run.folder / "sites" / site / "people"
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,18 @@ def test_fewer_than_six_patients_are_not_tested(run: Run, patients: int, tested:
     assert np.isfinite(significance(run, ["atlas"], "auprc")["atlas"]) == tested
 
 
-@pytest.mark.parametrize("text", ["{", "5", '["sub-0"]', pytest.param("[" * 10**5, id="nested")])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{", "5", '["sub-0"]', pytest.param("[" * 10**5, id="nested")),
+        '[{"kind": "MS", "auprc": 0.5}]',
+        '[{"name": 5, "kind": "MS", "auprc": 0.5}]',
+        '[{"name": "sub-0", "kind": "MS", "auprc": "high"}]',
+        '[{"name": "sub-0", "kind": "MS", "auprc": 1e999}]',
+        '[{"name": "sub-0", "kind": "MS", "site": "another"}]',
+        '[{"name": "sub-0", "kind": "MS", "lesions": [{"ml": "large", "found": true}]}]',
+    ],
+)
 def test_a_file_of_people_that_is_damaged_is_named(run: Run, text: str) -> None:
     write(run, "federated", dict.fromkeys(PATIENTS, 0.5))
     path = run.folder / "sites" / "b" / "people" / "federated.json"
@@ -87,6 +98,15 @@ def test_a_file_of_people_that_is_damaged_is_named(run: Run, text: str) -> None:
 def test_local_figures_are_those_of_each_sites_own_model(run: Run) -> None:
     for arm in ("local", "local-b", "federated"):
         write(run, arm, {key: {"local": 0.5, "local-b": 0.9, "federated": 0.1}[arm] for key in PATIENTS[:1]})
-    assert rows(run, "local") == [{"site": "a", "name": "sub-0", "auprc": 0.5}]
-    assert rows(run, "local-b") == [{"site": "a", "name": "sub-0", "auprc": 0.9}]
+    assert rows(run, "local") == [{"site": "a", "name": "sub-0", "kind": "MS", "auprc": 0.5}]
+    assert rows(run, "local-b") == [{"site": "a", "name": "sub-0", "kind": "MS", "auprc": 0.9}]
     assert rows(run, "nobody's") == []
+
+
+def test_where_a_site_trains_none_its_own_figures_are_the_mean_of_the_other_sites_models_there(run: Run) -> None:
+    for arm, value in (("local-a", 0.2), ("local-c", 0.4), ("local-c~2", 9.0)):
+        write(run, arm, {("b", "sub-0"): value, ("b", "sub-1"): None if arm == "local-a" else value})
+    write(run, "local", {("a", "sub-5"): 0.7})
+    write(run, "local-c", {("a", "sub-5"): 0.1, ("b", "sub-0"): 0.4, ("b", "sub-1"): 0.4})  # at a it has its own
+    found = {(row["site"], row["name"]): row["auprc"] for row in rows(run, "local")}
+    assert found == {("a", "sub-5"): 0.7, ("b", "sub-0"): pytest.approx(0.3), ("b", "sub-1"): None}

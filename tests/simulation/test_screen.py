@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from normfed_common.deployment.progress import Times
 from normfed_common.study.config import StudyConfig
 from normfed_server.events.fleeting import Answered, Scanned
 from normfed_server.events.kinds import (
@@ -26,7 +27,7 @@ from normfed_server.events.kinds import (
 )
 from normfed_server.events.log import EventLog, pass_on
 from normfed_server.runs.folder import Run
-from normfed_simulation.screen import EVALUATION, TRAINING, JsonLines, Screen, Times
+from normfed_simulation.screen import EVALUATION, TRAINING, JsonLines, Screen
 
 PLAN = Planned(
     arms=(PlannedArm("federated", 2, ("a",)), PlannedArm("atlas", 0, ("a",))),
@@ -74,7 +75,7 @@ def test_bars_count_every_round_and_every_model_and_the_last_step_clears_the_det
         assert (training.total, evaluation.total) == (2, 2)
         events.say(round_done(1, a=1.0, b=2.0, c=None))
         assert training.completed == 1
-        assert training.fields["detail"] == "federated round 1: loss 1.500, highest b 2.000"
+        assert training.fields["detail"] == "loss 1.500, federated round 1, highest b 2.000"
         events.say(round_done(2, a=1.0))
         assert (training.completed, training.fields["detail"]) == (2, "")
         events.say(Evaluated(arm="atlas", sites=("a",)))
@@ -203,3 +204,15 @@ def test_a_program_reads_every_event_as_a_line(log: tuple[EventLog, Run], capsys
     kinds = [event["event"] for event in found]
     assert kinds == ["begin", "done", "warning", "finished"]
     assert all("time" in event for event in found)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_loss_of_a_round_is_whole_on_a_narrow_terminal(width: int, log: tuple[EventLog, Run]) -> None:
+    out = io.StringIO()
+    screen = Screen(Console(file=out, width=width, force_terminal=True, color_system=None))
+    events, run = log
+    with screen, screen.training(run):
+        events.say(PLAN)
+        events.say(round_done(1, a=0.25, b=0.5))
+        screen.progress.refresh()
+    assert "loss 0.375" in out.getvalue()

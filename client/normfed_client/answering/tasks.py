@@ -278,7 +278,7 @@ def score(job: Job[ScorePeople]) -> tuple[Answer, Arrays]:
     """Evaluation, first step; with detail "ranking" the only one."""
     site, request = job.site, job.request
     begin = time.perf_counter()
-    evaluation = _evaluation(job)
+    evaluation = _evaluation(job, testing=job.payload.detail == "ranking")
     arrays = _with_personal_parts(job, offers.decode(job.arrays).model)
     groups: tuple[str, ...] = ()
     if job.payload.detail == "ranking":
@@ -292,8 +292,10 @@ def score(job: Job[ScorePeople]) -> tuple[Answer, Arrays]:
 
 def count(job: Job[Count]) -> tuple[Answer, Arrays]:
     """Evaluation, second step: coarse counts over the range of all sites."""
-    evaluation = _evaluation(job)
+    evaluation = _evaluation(job, testing=False)
     counts = evaluation.count(job.payload.low, job.payload.high)
+    if not evaluation.test:
+        evaluation.close()  # nothing is measured here
     return Answer(site=job.site.config.name, subjects=evaluation.people, payload=Counted()), counts
 
 
@@ -301,7 +303,7 @@ def measure(job: Job[Measure]) -> tuple[Answer, Arrays]:
     """Evaluation, third step: figures over people, counts between the common edges."""
     common = CommonEdges.decode(job.arrays)
     begin = time.perf_counter()
-    evaluation = _evaluation(job)
+    evaluation = _evaluation(job, testing=True)
     measured = evaluation.measure(common, job.payload.threshold, job.payload.maps)
     evaluation.close()
     header = Answer(
@@ -313,10 +315,14 @@ def measure(job: Job[Measure]) -> tuple[Answer, Arrays]:
     return header, measured_arrays(measured)
 
 
-def _evaluation(job: Job[Any]) -> Evaluation:
-    """The evaluation of a model; that figures of the people tested and held out leave is on record."""
+def _evaluation(job: Job[Any], testing: bool) -> Evaluation:
+    """The evaluation of a model, for a step that takes people to test or not; that figures of the people tested and
+    held out leave is on record."""
     evaluation = Evaluation(job.site, job.request.arm, job.seed)
-    job.release("figures", job.site.test)
+    if testing:
+        evaluation.check_testing()
+    if evaluation.test:
+        job.release("figures", evaluation.test)
     if evaluation.held_out:
         job.release("figures", evaluation.held_out)
     return evaluation

@@ -55,6 +55,9 @@ class Measured:
 class Evaluation:
     """One model's evaluation at one site; scores wait on the site's disk between the steps.
 
+    A site that tests nobody takes part in the first two, where its held-out normal people are enough: with all others'
+    they set thresholds, and are what p-values compare with.
+
     Parameters
     ----------
     seed
@@ -64,11 +67,8 @@ class Evaluation:
     def __init__(self, site: Site, arm: str, seed: int) -> None:
         self.site, self.arm, self.seed = site, arm, seed
         self.minimum = site.told_together
-        self.people = len(people_of(self.test))
-        if not self.people and site.custody is None:
-            raise SiteError(SiteCode.NO_TEST_SUBJECTS)
-        if self.people < site.minimum:
-            raise SiteError(SiteCode.COHORT_TOO_SMALL, f"{self.people} people to test on")
+        if not self.held_out:
+            self.check_testing()
 
     @cached_property
     def metrics(self) -> tuple[Metric, ...]:
@@ -96,10 +96,30 @@ class Evaluation:
             asked = ", ".join(metric.name for metric in metrics)
             raise SiteError(SiteCode.POLICY_REFUSED, f"metrics of site.yaml lists none of those asked for: {asked}")
 
+    def check_testing(self) -> None:
+        """Refuse what is about the people tested, `rank` and `measure`, where they are nobody or too few.
+
+        Raises
+        ------
+        SiteError
+            If so.
+        """
+        people = len(people_of(self.site.test))
+        if not people and self.site.custody is None:
+            raise SiteError(SiteCode.NO_TEST_SUBJECTS)
+        if people < self.site.minimum:
+            raise SiteError(SiteCode.COHORT_TOO_SMALL, f"{people} people to test on")
+
+    @property
+    def people(self) -> int:
+        """How many people an answer is about: those tested, or where nobody tests those held out."""
+        return len(people_of(self.test or self.held_out))
+
     @cached_property
     def test(self) -> list[Case]:
-        """Scans of people with lesions."""
-        return self.site.test
+        """Scans of people with lesions; nobody's where they are fewer than the minimum."""
+        found = self.site.test
+        return found if len(people_of(found)) >= self.site.minimum else []
 
     @cached_property
     def _normal(self) -> list[Case]:
@@ -238,6 +258,8 @@ class Evaluation:
             )
             for case in self.test
         ]
+        if self.site.custody is None:  # a hospital keeps nobody's figures of other hospitals' models
+            self._keep(rows, [{} for _ in rows])
         return self._summarise(rows)
 
     def _summarise(self, rows: list[dict[str, float]]) -> Summary:

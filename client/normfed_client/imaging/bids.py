@@ -116,6 +116,13 @@ class Dataset:
             found[visit.participant.site].append(visit)
         return dict(sorted(found.items()))
 
+    def at(self, sites: Container[str]) -> Dataset:
+        """These sites alone: their visits, and no problem of anybody who is known to be at another."""
+        here = tuple(visit for visit in self.visits if visit.participant.site in sites)
+        elsewhere = {visit.participant.subject for visit in self.visits if visit.participant.site not in sites}
+        problems = [problem for problem in self.problems if problem.what.partition("_ses-")[0] not in elsewhere]
+        return Dataset(self.root, here, tuple(problems))
+
 
 def read_dataset(root: Path, without: Container[str] = ()) -> Dataset:
     """Index a dataset by its names; no scan is opened but to settle which grid a mask is on.
@@ -133,6 +140,7 @@ def read_dataset(root: Path, without: Container[str] = ()) -> Dataset:
     if not root.is_dir():
         what = "is a file" if root.is_file() else "no such folder"
         raise DatasetError(f"{root}: {what}. Give the folder that holds participants.tsv.")
+    check_ends(root)
     participants = {
         name: who for name, who in read_participants(root / "participants.tsv").items() if name not in without
     }
@@ -140,7 +148,6 @@ def read_dataset(root: Path, without: Container[str] = ()) -> Dataset:
     visits: list[Visit] = []
     seen: set[str] = set()
     scanners: dict[str, dict[str, str]] = {}
-    check_ends(root)
     there = files(root)
     near = near_matches(root, {path for found in there.values() for path in found.scans()})
     for (subject, session), found in sorted(there.items(), key=lambda item: (item[0][0], item[0][1] or "")):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -26,7 +25,7 @@ from normfed_common.foundation import digests
 from normfed_common.foundation.damage import put_aside
 from normfed_common.foundation.errors import DatasetError, ScanError
 from normfed_common.foundation.files import write_json
-from normfed_common.foundation.locks import exclusive
+from normfed_common.foundation.locks import exclusive, share
 from normfed_common.learning.cohort import Person, Scan
 
 META, PRESENT = "meta.json", "present"
@@ -226,7 +225,7 @@ class Cache:
 def _hold(root: str, _process: int) -> None:
     """Lock a folder of entries against pruning, once per process and until it ends: the descriptor stays open."""
     with contextlib.suppress(OSError):  # a file system without locks
-        fcntl.flock(os.open(root, os.O_RDONLY), fcntl.LOCK_SH)
+        share(Path(root))
 
 
 def _intact(folder: Path, names: Iterable[str]) -> bool:

@@ -13,7 +13,6 @@ under the same lock, alone: nothing goes that a run uses.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
@@ -25,6 +24,7 @@ from pathlib import Path
 from normfed_client.imaging.cache import SIZES
 from normfed_client.imaging.cache_kinds import KINDS
 from normfed_common.foundation.errors import UserError
+from normfed_common.foundation.locks import alone
 
 ENTRIES = ("scans", "templates")  # folders of `Cache`
 ENTRY = re.compile(r"[0-9a-f]{32}")
@@ -125,10 +125,8 @@ def _alone(root: Path) -> Iterator[None]:
         for name in ENTRIES:
             if not (root / name).is_dir():
                 continue
-            folder = os.open(root / name, os.O_RDONLY)
-            held.callback(os.close, folder)
             try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held.enter_context(alone(root / name))
             except OSError as error:
                 raise UserError(
                     f"{root}: a run or another command uses this cache just now. Wait until it has ended, and give the "

@@ -139,7 +139,7 @@ def assign(visits: list[Visit], site: str, study: StudyConfig, lots: Lots | None
     With ``normal: controls`` healthy people train, a share of them held out, and people with lesion masks test. With
     ``lesion-free-tissue`` or ``lesion-free-slices`` a share of the people with lesion masks trains on what is normal of
     theirs, another is held out, the rest test. A site that does not train holds its healthy people out. With ``test_on:
-    held-out`` those held out test, and patients have no role.
+    held-out`` those held out test, and patients have no role. Of ``people_per_site`` see `_few`.
 
     Parameters
     ----------
@@ -152,6 +152,7 @@ def assign(visits: list[Visit], site: str, study: StudyConfig, lots: Lots | None
         visit for visit in visits if visit.participant.group not in data.control_groups and _tests(visit, data)
     )
     if lots is None:
+        controls, patients = _few(controls, patients, site, study)
         train, held_out, test = _drawn(controls, patients, site, study)
     else:
         train, held_out, test = _by_lot(controls, patients, data.trains(site), data, lots)
@@ -169,6 +170,34 @@ def people_to_train_on(sites: Mapping[str, Sequence[Visit]]) -> dict[str, int]:
         data = DataConfig(modalities=("T1w",), normal="lesion-free-tissue")
     study = StudyConfig(name="default", data=data)
     return {site: len(_people(assign(list(visits), site, study).train)) for site, visits in sites.items()}
+
+
+def counts(visits: Sequence[Visit], data: DataConfig) -> bool:
+    """Whether a person has a role in a study, if drawn: as healthy, or with a lesion."""
+    if any(visit.participant.group in data.control_groups for visit in visits):
+        return data.normal == "controls"
+    return data.test_on == "patients" and any(_tests(visit, data) for visit in visits)
+
+
+def _few(
+    controls: list[list[Visit]], patients: list[list[Visit]], site: str, study: StudyConfig
+) -> tuple[list[list[Visit]], list[list[Visit]]]:
+    """`people_per_site` of those who have a role, drawn by the study's seed: healthy people and patients in their
+    proportions, of each at least one; everybody where there are no more."""
+    most, groups = study.data.people_per_site, (controls, patients)
+    roles = [[person for person in group if counts(person, study.data)] for group in groups]
+    total = sum(map(len, roles))
+    if most is None or total <= most:
+        return groups
+    ill = round(most * len(roles[1]) / total)
+    if all(roles):
+        ill = min(max(ill, 1), most - 1)
+    rng = seeds.generator(study.seed, "people per site", site)
+    first, second = (
+        [group[i] for i in sorted(rng.permutation(len(group))[:number])]
+        for group, number in zip(roles, (most - ill, ill), strict=True)
+    )
+    return first, second
 
 
 def _drawn(

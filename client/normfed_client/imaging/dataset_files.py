@@ -61,26 +61,35 @@ def beside(maps: Sequence[tuple[str, Path]], in_template_space: bool | None, tem
 
 
 def check_ends(root: Path) -> None:
-    """Refuse folders without an end: whoever lists two links that lead back lists them for ever.
+    """Refuse what has no end: links that lead back, for whoever lists them, and pipes, for whoever reads them.
 
     Raises
     ------
     DatasetError
-        If there is such a link.
+        If there is such a link, or something that is neither a file nor a folder.
     """
     waiting: list[tuple[str, tuple[str, ...]]] = [(str(root), (os.path.realpath(root),))]
     while waiting:
         folder, above = waiting.pop()
         try:
             with os.scandir(folder) as entries:
-                inside = [entry for entry in entries if entry.is_dir()]
+                there = list(entries)
+            inside = [entry for entry in there if entry.is_dir()]
+            odd = [entry for entry in there if _is_odd(entry)]
         except OSError:  # whoever reads it says why
             continue
+        if odd:
+            raise DatasetError(f"{odd[0].path}: is neither a file nor a folder, but a pipe or a device. Remove it.")
         for entry in inside:
             real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(above[-1], entry.name)
             if real in above:
                 raise DatasetError(f"{entry.path}: is a link to {real}, which it lies in. Remove the link.")
             waiting.append((entry.path, (*above, real)))
+
+
+def _is_odd(entry: os.DirEntry[str]) -> bool:
+    """Neither a file nor a folder, nor a broken link, which is said of its scan; hidden are sockets of editors."""
+    return not (entry.is_file() or entry.is_dir() or entry.name.startswith(".")) and os.path.exists(entry.path)
 
 
 def files(root: Path) -> dict[Visited, Files]:

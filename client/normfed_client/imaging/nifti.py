@@ -198,6 +198,8 @@ def _open(path: Path) -> nibabel.Nifti1Image:
         raise ScanError(
             f"{path}: not a NIfTI file by its name; expected .nii or .nii.gz. Convert it, with dcm2niix say."
         )
+    if path.exists() and not path.is_file():
+        raise ScanError(f"{path}: not a file, but a folder, a pipe or a device. Give the scan itself.")
     try:
         if not _offset(path) <= MAXIMUM_OFFSET:
             why = f"more than {MAXIMUM_OFFSET:,} bytes before its first voxel"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from rich.console import Console
 
@@ -14,7 +14,7 @@ COLUMNS = ("site", "train", "held out", "test", "left out")
 FEW = " (too few)"
 
 
-def print_roles(console: Console, sites: Iterable[str], title: str, cast: Cast) -> None:
+def print_roles(console: Console, sites: Collection[str], title: str, cast: Cast) -> None:
     """Print a row per site, with what the columns mean; nothing where nobody has a role."""
     if not any(part.roles for part in cast.parts):
         return
@@ -23,11 +23,22 @@ def print_roles(console: Console, sites: Iterable[str], title: str, cast: Cast) 
     print_table(console, COLUMNS, rows, COLUMNS[1:4])
     said = [
         "Drawn by the study's seed, as a simulation does; a hospital draws by a secret of its own. Nothing is trained "
-        "on whoever is held out: at sites that test somebody they set thresholds and p-values."
+        f"on whoever is held out. {_held_out_for(sites, cast)}"
     ]
     if any(FEW in cell for row in rows for cell in row):
         said.append(f"Too few: less than federation.minimum_cohort, {cast.minimum}; the site has no part in it.")
     console.print(f"[dim]{' '.join(said)}[/]", highlight=False)
+
+
+def _held_out_for(sites: Collection[str], cast: Cast) -> str:
+    """What the people held out are for, and what happens where they are too few for it."""
+    least = cast.minimum
+    if any(cast.at(site)["held_out"] >= least for site in sites):
+        return f"Sites with {least} or more held out set thresholds and p-values."
+    return (
+        "The threshold is set on the patients' own lesion-free tissue, and there are no p-values: for these it takes a "
+        f"site that holds out {least} or more (data.held_out_people)."
+    )
 
 
 def roles_of(site: str, cast: Cast) -> dict[str, object]:

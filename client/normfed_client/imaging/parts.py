@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from normfed_client.imaging.bids import Visit
-from normfed_client.imaging.cohort import Roles
+from normfed_client.imaging.cohort import Roles, counts
 from normfed_client.imaging.preprocessing import missing_modalities
 from normfed_common.study.data import DataConfig
 
@@ -51,6 +51,11 @@ class Cast:
     parts: tuple[Part, ...]
     minimum: int
     why_not: str
+
+    @property
+    def sites(self) -> list[str]:
+        """Where somebody is, in the order of the dataset."""
+        return list(dict.fromkeys(part.site for part in self.parts))
 
     def at(self, site: str) -> Counter[Role]:
         """How many people of a site have each role."""
@@ -97,6 +102,8 @@ def _why(visits: list[Visit], site: str, data: DataConfig) -> str:
     lacking = [missing_modalities(visit, data.required) for visit in visits]
     if all(lacking):
         return f"no {' and no '.join(lacking[0])}"
+    if data.people_per_site is not None and counts(visits, data):
+        return f"not drawn: data.people_per_site is {data.people_per_site}"
     if whose.group in data.control_groups:
         return "healthy; the study learns from patients' lesion-free tissue"
     if data.test_on == "held-out" and data.normal == "controls":

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import fcntl
 import itertools
 import json
 import os
@@ -22,6 +21,7 @@ from normfed_client.scoring.file_names import without_folders
 from normfed_client.scoring.rows import SCORED, PersonScore
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_json, write_text
+from normfed_common.foundation.locks import alone_if_possible, is_held
 from normfed_common.foundation.versions import installed_version
 from normfed_common.wording.terminal_text import printable
 
@@ -82,8 +82,8 @@ class Derivatives:
         self.root = root
         self._made = not root.exists()
         self._check()
-        self._links: dict[str, str] = self._description().get("DatasetLinks", {})
-        self._names = {source: self._linked(os.path.relpath(source, root)) for source in sources}
+        self._sources = tuple(sources)
+        self._name_sources()
 
     def folder(self, participant_id: str, session: str | None) -> Path:
         """Where the maps of a person and session lie."""
@@ -97,23 +97,30 @@ class Derivatives:
     def staged(self, folder: Path) -> Iterator[Path]:
         """A folder aside whose files are moved to ``folder`` when all of them are whole; on any failure none is."""
         aside = Path(tempfile.mkdtemp(prefix=WRITING, dir=self.root))
-        held = os.open(aside, os.O_RDONLY)
-        try:
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(held, fcntl.LOCK_EX)
-            yield aside
-            folder.mkdir(parents=True, exist_ok=True)
-            for path in sorted(aside.iterdir()):
-                os.replace(path, folder / path.name)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-            os.close(held)
+        with alone_if_possible(aside):
+            try:
+                yield aside
+                folder.mkdir(parents=True, exist_ok=True)
+                for path in sorted(aside.iterdir()):
+                    os.replace(path, folder / path.name)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
 
     def begin(self) -> None:
         """Write what says what the folder is; removes what a process left that was killed while it wrote."""
         for left in self.root.glob(f"{WRITING}*"):
             if _is_abandoned(left):
                 shutil.rmtree(left, ignore_errors=True)
+        with alone_if_possible(self.root, wait=True):
+            self._name_sources()  # as somebody else may just have called them
+            self._describe()
+        write_text(self.root / "README.md", README)
+        write_text(self.root / ".bidsignore", "\n".join(IGNORED) + "\n")
+        write_json(self.root / "scores.json", COLUMNS)
+        columns = {"participant_id": COLUMNS["participant_id"], "sources": COLUMNS["sources"]}
+        write_json(self.root / "participants.json", columns)
+
+    def _describe(self) -> None:
         write_json(
             self.root / DESCRIPTION,
             {
@@ -124,11 +131,6 @@ class Derivatives:
                 **({"DatasetLinks": self._links} if self._links else {}),
             },
         )
-        write_text(self.root / "README.md", README)
-        write_text(self.root / ".bidsignore", "\n".join(IGNORED) + "\n")
-        write_json(self.root / "scores.json", COLUMNS)
-        columns = {"participant_id": COLUMNS["participant_id"], "sources": COLUMNS["sources"]}
-        write_json(self.root / "participants.json", columns)
 
     def abandon(self) -> None:
         """Nobody can be scored: leave no folder that was not there before."""
@@ -138,7 +140,11 @@ class Derivatives:
 
     def note(self, rows: Sequence[PersonScore]) -> None:
         """Add rows to the tables, or put them in the place of those that are there; whoever failed now and has maps
-        from before keeps the row of these."""
+        from before keeps the row of these. Several processes may score into one folder."""
+        with alone_if_possible(self.root, wait=True):
+            self._add(rows)
+
+    def _add(self, rows: Sequence[PersonScore]) -> None:
         table = {(row["participant_id"], row["session"]): row for row in self._rows()}
         for row in rows:
             said, key = _said(row), (row.participant_id, row.session or "n/a")
@@ -153,6 +159,10 @@ class Derivatives:
         people = [{"participant_id": person, "sources": ", ".join(sources)} for person, sources in whose.items()]
         if people:
             _write_table(self.root / PARTICIPANTS, ["participant_id", "sources"], people)
+
+    def _name_sources(self) -> None:
+        self._links: dict[str, str] = self._description().get("DatasetLinks", {})
+        self._names = {source: self._linked(os.path.relpath(source, self.root)) for source in self._sources}
 
     def _linked(self, place: str) -> str:
         """The name of a dataset in BIDS URIs, by where it lies: that which it has in the folder, or a new one."""
@@ -202,16 +212,9 @@ class Derivatives:
 def _is_abandoned(folder: Path) -> bool:
     """Whether the process that wrote into it has ended: its lock is free."""
     try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # it is gone, or another user's
+        return not is_held(folder)
+    except OSError:  # it is gone, or another user's, or nobody can lock it
         return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(handle)
-    return True
 
 
 def _said(row: PersonScore) -> dict[str, str]:

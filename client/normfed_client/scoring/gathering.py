@@ -191,7 +191,21 @@ def _keep_what_can_be_scored(found: Gathered, data: DataConfig) -> None:
             found.refused.append(asked.failed(why))
         else:
             kept[name] = asked
+            found.notes += _of_another(asked, data)
     found.asked = list(kept.values())
+
+
+def _of_another(asked: Asked, data: DataConfig) -> list[Problem]:
+    """That the model looks at none of the scans that were named, but at others of the same visit."""
+    named = {modality for modality, path in asked.visit.images.items() if path in asked.named}
+    if not named or named & set(data.modalities):
+        return []
+    seen = [modality for modality in data.modalities if modality in asked.visit.images]
+    why = (
+        f"the model does not look at {', '.join(sorted(named))}, which was given, but at the person's "
+        f"{', '.join(seen)} beside it: the map is of {', '.join(asked.visit.images[one].name for one in seen)}"
+    )
+    return [Problem(asked.visit.name, why)]
 
 
 def _incomplete(visit: Visit, missing: Sequence[str], required: Sequence[str]) -> str:

@@ -8,17 +8,25 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from normfed_client.imaging.bids import Problem
+from normfed_client.imaging.placement import GIVEN, TEMPLATE
 from normfed_client.imaging.problem_list import print_problems
 from normfed_client.scoring.rows import FAILED, PersonScore, Scores
 from normfed_client.scoring.scoring import ScoreListener
+from normfed_common.deployment.progress import Times
 from normfed_common.wording.terminal_text import plain, printable
 
 NOTHING, SOME = 2, 3  # exit codes: nobody was scored, not everybody was
 STOPPED = 130  # as shells have it of Ctrl-C
+BRAINS = {  # where a mask is from
+    GIVEN: "a mask that was given or lay beside the scan",
+    TEMPLATE: "the template's, laid over the scan",
+    "background": "all that is not zero, for the scan holds nothing but the brain",
+}
+FOUND = "the network of that name and version found it"
 COLUMNS = ("person", "98 % quantile", "abnormal", "clusters", "largest, ml", "brain")
 
 
@@ -32,9 +40,9 @@ class ScoreScreen(ScoreListener):
         self._console = Console(stderr=True)
         columns = (
             TextColumn("Scoring"),
-            BarColumn(),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            Times(even=True),
             TextColumn("{task.fields[now]}", markup=False),
         )
         self._progress = Progress(*columns, console=self._console, transient=True)
@@ -103,11 +111,18 @@ class ScoreScreen(ScoreListener):
             for row in scored:
                 table.add_row(*map(plain, _cells(row)))
             console.print(table)
+            console.print(f"[dim]{_explained(scored)}[/]", highlight=False)
             if any(row.abnormal_share is None for row in scored):
                 console.print("[dim]The run has no threshold on this scale, so no share and no clusters.[/]")
         print_problems(console, _problems([row for row in rows if row.status == FAILED]), "Not scored")
         if out is not None:
             console.print(f"{len(scored)} of {len(rows)} scored: {plain(str(out))}", highlight=False, soft_wrap=True)
+
+
+def _explained(scored: Sequence[PersonScore]) -> str:
+    """What the columns mean, as far as they say anything."""
+    found = [f"{brain}: {BRAINS.get(brain, FOUND)}" for brain in sorted({row.brain for row in scored if row.brain})]
+    return f"98 % quantile: of the anomaly in the brain, to compare people of one run by. Brain, {'; '.join(found)}."
 
 
 def _problems(rows: Sequence[PersonScore]) -> list[Problem]:

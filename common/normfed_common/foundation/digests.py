@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,8 +32,16 @@ def of_arrays(text: str, arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def of_file(path: Path) -> str:
-    """SHA-256 of a file's content; read once per process while its size and time stay the same."""
+    """SHA-256 of a file's content; read once per process while its size and time stay the same.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, or is no file: a pipe might never end.
+    """
     stat = path.stat()
+    if not S_ISREG(stat.st_mode):
+        raise OSError(errno.EINVAL, "not a file, but a folder, a pipe or a device", str(path))
     return _of_file(str(path), stat.st_size, stat.st_mtime_ns)
 
 

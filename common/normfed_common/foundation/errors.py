@@ -16,7 +16,18 @@ NormfedError                our fault                                    exit co
 
 from __future__ import annotations
 
+import os
+import traceback
 from enum import IntEnum
+from types import FrameType
+
+WHOLE = "NORMFED_TRACEBACK"  # in the environment, for whoever looks for a fault of ours
+
+
+def _inner(frame: FrameType) -> bool:
+    """Whether a frame is of this project or of IPython, and not of whoever called it."""
+    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    return package in ("normfed", "IPython", "ipykernel") or package.startswith("normfed_")
 
 
 class NormfedError(Exception):
@@ -29,6 +40,14 @@ class UserError(NormfedError):
     """Something the user can fix; the text says what, where, why and what to do."""
 
     exit_code = 2
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython and Jupyter show: the caller's own lines and the sentence; all of it where `WHOLE` is set."""
+        if os.environ.get(WHOLE):
+            return "".join(traceback.format_exception(self)).splitlines()
+        frames = [(frame, line) for frame, line in traceback.walk_tb(self.__traceback__) if not _inner(frame)]
+        lines = "".join(traceback.StackSummary.extract(iter(frames)).format()).splitlines()
+        return [*lines, f"{type(self).__name__}: {self}", *getattr(self, "__notes__", ())]
 
 
 class StudyError(UserError):

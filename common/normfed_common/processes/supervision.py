@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import json
 import logging
 import os
@@ -28,6 +27,7 @@ import psutil
 from normfed_common.foundation import private
 from normfed_common.foundation.errors import UserError
 from normfed_common.foundation.files import write_json
+from normfed_common.foundation.locks import alone, is_held
 
 SERVICES = "services.json"
 LOCK = "lock"
@@ -241,9 +241,10 @@ def only_one(folder: Path, what: str) -> Iterator[None]:
         If another process holds it.
     """
     private.make_folder(folder)
-    with open(folder / LOCK, "a", encoding="utf-8") as file:
+    (folder / LOCK).touch()
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(alone(folder / LOCK))
         except BlockingIOError as error:
             raise UserError(f"{folder}: {what} is running already. Stop it first, or look at its status.") from error
         yield
@@ -252,13 +253,9 @@ def only_one(folder: Path, what: str) -> Iterator[None]:
 def is_running(folder: Path) -> bool:
     """Whether somebody holds a folder's lock."""
     try:
-        with open(folder / LOCK, encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return is_held(folder / LOCK)
     except OSError:
         return False
-    return False
 
 
 def read_services(folder: Path) -> dict[str, dict[str, Any]]:

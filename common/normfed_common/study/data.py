@@ -14,9 +14,24 @@ from normfed_common.study.modalities import Modality
 
 LONGEST_SITE_NAME = 63  # characters
 SiteName = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_SITE_NAME - 1}}}$")]
+MEANT_OTHERWISE = {"all": "all sites together", "pooled": "the site that a simulation makes up of all scans"}
 SubjectName = Annotated[str, StringConstraints(pattern=r"^sub-[A-Za-z0-9]+$")]
 
 Vendor = Literal["siemens", "ge", "philips"]
+
+
+def not_meant_otherwise(name: str) -> str:
+    """The name of a new site, unless results would confuse it with what they call so, in whatever case.
+
+    Raises
+    ------
+    ValueError
+        If it is one of `MEANT_OTHERWISE`.
+    """
+    means = MEANT_OTHERWISE.get(name.lower())
+    if means is not None:
+        raise ValueError(f"no site can be called {name}, for results call {means} so")
+    return name
 
 
 def site_name(text: str) -> str:
@@ -67,7 +82,7 @@ def _at_most_one(without: dict[Contrast, float]) -> dict[Contrast, float]:
 class PhantomSite(Frozen):
     """One synthetic hospital."""
 
-    name: SiteName = Field(description="letters, digits, dots, hyphens")
+    name: Annotated[SiteName, AfterValidator(not_meant_otherwise)] = Field(description="letters, digits, dots, hyphens")
     vendor: Vendor = Field(description="of its scanner: each has its own contrast, noise and bias field")
     field_tesla: FieldTesla = Field(description="of its scanner: 1.5 or 3.0")
     controls: int = Field(ge=0, le=100_000, description="healthy people, including those held out from training")
@@ -139,6 +154,13 @@ class DataConfig(Frozen):
     )
     exclude: dict[SubjectName | SiteName, str] = Field(
         default_factory=dict, description="people (sub-X) or sites left out, each with its reason"
+    )
+    people_per_site: int | None = Field(
+        None,
+        ge=2,
+        exclude_if=lambda people: people is None,  # studies without the key keep their digests
+        description="in a simulation, at most so many people of each site, for a first try: drawn by the study's seed, "
+        "healthy people and patients in their proportions; everybody when absent",
     )
     normal: Literal["controls", "lesion-free-tissue", "lesion-free-slices"] = Field(
         "controls",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from pydantic import Field
 
 from normfed_common.metrics import calibration
 from normfed_common.metrics.tissue import CLASSES
@@ -17,6 +18,8 @@ from normfed_common.privacy import disclosure
 from normfed_common.study.base import Frozen
 from normfed_common.study.evaluation import ThresholdBy
 
+HELD_OUT = "held-out normal people"  # who sets the threshold
+OWN_TISSUE = "the patients' own lesion-free tissue"  # the very patients', where nobody is held out
 WHOLE = "brain"  # the one class of a study with one threshold
 Counts = Mapping[str, np.ndarray]  # site to coarse counts of held-out people's voxels, (classes, bins)
 
@@ -62,6 +65,8 @@ class Calibration(Frozen):
         Classes in which no site had people enough: they have the whole brain's threshold.
     sites
         Those with people enough held out.
+    scans
+        Of all held-out people whom conformal p-values compare with: of somebody with several visits, each counts.
     """
 
     promised: float
@@ -69,6 +74,7 @@ class Calibration(Frozen):
     thresholds: tuple[float, ...]
     lacking: tuple[str, ...]
     sites: dict[str, SiteCalibration]
+    scans: int | None = Field(None, description="None where the version before counted")
 
     def by_class(self) -> np.ndarray:
         """Thresholds (len(CLASSES),), float64, of every class of place."""
@@ -84,6 +90,7 @@ def calibrate(
     by: ThresholdBy,
     shared: Callable[[Counts], np.ndarray],
     instead: float,
+    scans: int,
 ) -> Calibration:
     """Thresholds, and what they do at each site.
 
@@ -97,6 +104,8 @@ def calibrate(
         Adds sites' counts (bins,) up, none of them more than its largest share.
     instead
         The threshold where nobody is held out anywhere.
+    scans
+        See `Calibration`.
     """
     counts = {site: found if by == "tissue" else found.sum(0)[None] for site, found in held_out.items() if found.any()}
     classes = CLASSES if by == "tissue" else (WHOLE,)
@@ -118,6 +127,7 @@ def calibrate(
             thresholds=(instead,) * len(classes),
             lacking=classes if by == "tissue" else (),
             sites={},
+            scans=scans,
         )
     common, lacking = levels(counts)
     sites = {}
@@ -138,4 +148,5 @@ def calibrate(
         thresholds=tuple(common.tolist()),
         lacking=tuple(name for name, lacks in zip(classes, lacking, strict=True) if lacks),
         sites=sites,
+        scans=scans,
     )

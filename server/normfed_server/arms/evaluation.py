@@ -28,7 +28,7 @@ from normfed_common.wire.evaluation import COUNTS, CommonEdges, ScoreRange
 from normfed_common.wire.messages import requests
 from normfed_common.wire.offers import Offer
 from normfed_common.wire.requests import Count, Measure, Payload, ScorePeople
-from normfed_server.arms.calibration import Calibration, calibrate
+from normfed_server.arms.calibration import HELD_OUT, OWN_TISSUE, Calibration, calibrate
 from normfed_server.arms.plan import Arm
 from normfed_server.events.fleeting import Answered
 from normfed_server.events.kinds import Evaluated, Missing
@@ -144,7 +144,7 @@ class Evaluator:
         ranking = {site for site, detail in self.arm.evaluate.items() if detail == "ranking"}
         messages: dict[str, Message] = {}
         for sites, payload in (
-            (set(self.arm.evaluate) - ranking, ScorePeople(detail="full")),
+            ({*self.arm.evaluate, *self.arm.calibrate} - ranking, ScorePeople(detail="full")),
             (ranking, ScorePeople(detail="ranking")),
         ):
             for served, model in self._served(sites):
@@ -183,11 +183,11 @@ class Evaluator:
         edges = histograms.quantile_edges(coarse["normal"], coarse["lesion"], low, high, evaluation.bins)
         whole = self._shared({site: found.sum(0) for site, found in held_out.items()})
         result.threshold = histograms.quantile(whole, low, high, evaluation.specificity)
-        result.threshold_from = "held-out normal people"
+        result.threshold_from = HELD_OUT
         if not np.isfinite(result.threshold):
             # Nobody is held out: tissue outside lesions of the very patients; said so wherever Dice is shown.
             result.threshold = histograms.quantile(coarse["normal"], low, high, evaluation.specificity)
-            result.threshold_from = "the patients' own lesion-free tissue"
+            result.threshold_from = OWN_TISSUE
         result.calibration = calibrate(
             held_out,
             {site: self.roster.sites[site].held_out for site in held_out},
@@ -197,6 +197,7 @@ class Evaluator:
             evaluation.threshold_by,
             self._shared,
             result.threshold,
+            int(coarse["held_out_people"].sum()),
         )
         common = CommonEdges(
             edges,
@@ -206,7 +207,7 @@ class Evaluator:
         )
         if common.held_out.any():
             result.normal_voxels = NormalVoxels(edges, common.held_out)
-        there = [site for site in ranges if site not in result.missed]
+        there = [site for site in ranges if site in self.arm.evaluate and site not in result.missed]
         payload = Measure(threshold=result.threshold, maps=self.arm.maps)
         messages = self._requests(there, payload, common.arrays())
         measured = partial(self._measured, len(edges))
@@ -241,14 +242,16 @@ class Evaluator:
         return np.stack([histograms.rebinned(row, low, high, edges) for row in whole])
 
     def _one_more(self, site: str) -> None:
-        """Say that a site answered: where only the ranking is asked for once, else three times."""
+        """Say that a site answered: where only the ranking is asked for once, where nobody tests twice, else three
+        times."""
         self._answers += 1
         total = sum(1 if detail == "ranking" else 3 for detail in self.arm.evaluate.values())
+        total += 2 * len(self.arm.calibrate)
         pass_on(Answered(arm=self.arm.name, site=site, done=self._answers, total=total))
 
     def _scored(self, site: str, answer: Answer, arrays: Arrays) -> Summary | ScoreRange:
         self._one_more(site)
-        if self.arm.evaluate[site] == "ranking":
+        if self.arm.evaluate.get(site) == "ranking":
             groups = answer.told(ScoredPeople).groups
             return self._summary(site, groups, arrays, perhaps_nobody=self.study.data.tests_without_lesions)
         return claims.score_range(arrays)

@@ -46,6 +46,8 @@ class Arm:
 
     Parameters
     ----------
+    calibrate
+        Sites that test nobody, but whose held-out normal people set thresholds and p-values too.
     federated
         Whether sites are sampled, and hospital time counts.
     open
@@ -60,6 +62,7 @@ class Arm:
     model: dict[str, Any]
     train: tuple[str, ...]
     evaluate: dict[str, Detail]
+    calibrate: tuple[str, ...] = ()
     maps: bool = False
     strategy: dict[str, Any] = field(default_factory=lambda: dict(PLAIN))
     federated: bool = False
@@ -92,11 +95,12 @@ def make(study: StudyConfig, sites: Mapping[str, SiteDescription]) -> Plan:
     train = tuple(sorted(name for name, site in members.items() if site.train >= max(minimum, 1)))
     test = tuple(sorted(name for name, site in members.items() if site.test >= max(minimum, 1)))
     everywhere: dict[str, Detail] = dict.fromkeys(test, "full")
-    arms = [_federated(FEDERATED, study, study.strategy, train, everywhere, maps=True)]
+    beside = tuple(sorted(n for n, site in members.items() if n not in test and site.held_out >= max(minimum, 1)))
+    arms = [_federated(FEDERATED, study, study.strategy, train, everywhere, beside, maps=True)]
     if study.data.test_on == "held-out":
         return Plan(tuple(arms), _left_out(members, train, test, minimum))
     if study.comparisons.pooled and POOLED in sites:
-        arms.insert(0, Arm(POOLED, study.model, (POOLED,), everywhere))
+        arms.insert(0, Arm(POOLED, study.model, (POOLED,), everywhere, beside))
     ranked: dict[str, Detail] = dict.fromkeys(test, "ranking")
     for name, strategy in other_strategies(study).items():
         arms.append(_federated(name, study, strategy, train, ranked))
@@ -114,7 +118,7 @@ def make(study: StudyConfig, sites: Mapping[str, SiteDescription]) -> Plan:
     for repeat in range(1, trainings(study)):
         ranked_at = test if study.comparisons.leave_one_site_out else tuple(site for site in test if site not in train)
         arms += [_again(arm, repeat, ranked_at) for arm in arms if not arm.repeat]
-    arms += [Arm(name, entry, train, everywhere) for name, entry in baselines(study).items()]
+    arms += [Arm(name, entry, train, everywhere, beside) for name, entry in baselines(study).items()]
     return Plan(tuple(arms), _left_out(members, train, test, minimum))
 
 
@@ -142,6 +146,7 @@ def _federated(
     strategy: dict[str, Any],
     train: tuple[str, ...],
     evaluate: Mapping[str, Detail],
+    calibrate: tuple[str, ...] = (),
     maps: bool = False,
 ) -> Arm:
     every_part = needs_every_part(_whole_model(study), strategy)
@@ -168,6 +173,7 @@ def _federated(
         study.model,
         train,
         served,
+        tuple(site for site in calibrate if site in train or not every_part),
         maps,
         strategy,
         federated=True,
@@ -185,7 +191,7 @@ def _again(arm: Arm, repeat: int, borrowing: tuple[str, ...]) -> Arm:
     """The same arm trained once more; local models are tested at home and at the sites that borrow them."""
     own = arm.name.removeprefix(LOCAL) if arm.name.startswith(LOCAL) else None
     where: dict[str, Detail] = {s: "ranking" for s in arm.evaluate if own is None or s == own or s in borrowing}
-    return replace(arm, name=repeated(arm.name, repeat), evaluate=where, maps=False, repeat=repeat)
+    return replace(arm, name=repeated(arm.name, repeat), evaluate=where, calibrate=(), maps=False, repeat=repeat)
 
 
 def _without_one(study: StudyConfig, train: tuple[str, ...], test: tuple[str, ...]) -> list[Arm]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from normfed_server.events.fleeting import Fleeting
@@ -11,21 +13,42 @@ from normfed_server.events.kinds import Event
 
 Listener = Callable[[Event | Fleeting], None]
 
-_listeners: list[Listener] = []
+logger = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class _Subscribed:
+    """Who listens, and whether that failed before."""
+
+    listener: Listener
+    failed: bool = False
+
+    def tell(self, event: Event | Fleeting) -> None:
+        """A screen that cannot draw, or a reader that went away, costs no round: the first failure is said."""
+        try:
+            self.listener(event)
+        except Exception:
+            if not self.failed:
+                logger.exception("what listens to the events of this process failed, and the run goes on without it")
+            self.failed = True
+
+
+_listeners: list[_Subscribed] = []
 _telling = threading.RLock()  # listeners are told one thing after the other, whichever threads they happen in
 
 
 def subscribe(listener: Listener) -> Callable[[], None]:
     """Call ``listener`` with every event of this process; returns how to stop it."""
-    _listeners.append(listener)
-    return lambda: _listeners.remove(listener)
+    subscribed = _Subscribed(listener)
+    _listeners.append(subscribed)
+    return lambda: _listeners.remove(subscribed)
 
 
 def pass_on(event: Event | Fleeting) -> None:
     """Tell the listeners, and write nothing."""
     with _telling:
-        for listener in list(_listeners):
-            listener(event)
+        for subscribed in list(_listeners):
+            subscribed.tell(event)
 
 
 class EventLog:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from normfed_common.algorithms.arms import FEDERATED, OWN, POOLED
-from normfed_server.report.lesions import FEWEST_PATIENTS
-from normfed_server.report.verdicts import best_baseline, main_models, same, trivial
-from normfed_server.results.layout import AUROC, PRECISION, Difference, Interval, RunResults
+from normfed_server.report.verdicts import best_baseline, main_models, trivial
+from normfed_server.results.layout import AUROC, PRECISION, RunResults
 
 CHIEF = (PRECISION, AUROC)  # metrics that have tables and figures of their own, the first before the second
 
@@ -31,15 +30,3 @@ def chief(results: RunResults) -> list[str]:
     """Of `CHIEF` those of which the federated model has figures."""
     ours = results.evaluation.get(FEDERATED)
     return [metric for metric in CHIEF if ours is not None and metric in ours.all]
-
-
-def told(ends: Interval | None, patients: int) -> Interval | None:
-    """An interval over patients; None over so few that it says nothing."""
-    return ends if patients >= FEWEST_PATIENTS else None
-
-
-def told_difference(found: Difference, patients: int) -> Difference:
-    """A difference with its interval as `told`; that no patient's figure differs is known of however few."""
-    if same(found):
-        return found
-    return Difference(mean=found.mean, ci95=told(found.ci95, patients) or (None, None))

@@ -31,12 +31,10 @@ def forest(results: RunResults, metric: str) -> Figure | None:
     for name, panel in zip(others, axes, strict=True):
         found = results.differences[name]
         at_sites = {
-            place: _told(results, site, metric, found.sites[site][metric])
-            for place, site in enumerate(sites)
-            if metric in found.sites.get(site, {})
+            place: found.sites[site][metric] for place, site in enumerate(sites) if metric in found.sites.get(site, {})
         }
         _differences(panel, at_sites, "s", 3.6)
-        _differences(panel, {len(sites) + 0.25: _told(results, "", metric, found.all[metric])}, "D", 5.5)
+        _differences(panel, {len(sites) + 0.25: found.all[metric]}, "D", 5.5)
         panel.axvline(0, color="black", linewidth=0.7)
         panel.axhline(len(sites) - 0.4, color=style.FAINT, linewidth=0.6)
         panel.set_title(textwrap.fill(f"minus {results.title(name)}", TITLE))
@@ -56,11 +54,6 @@ def _patients(results: RunResults, site: str, metric: str) -> int:
     model = results.evaluation[FEDERATED]
     figure = (model.sites.get(site, {}) if site else model.all).get(metric)
     return 0 if figure is None else figure.n
-
-
-def _told(results: RunResults, site: str, metric: str, difference: Difference) -> Difference:
-    """Without its interval where there are too few patients."""
-    return choice.told_difference(difference, _patients(results, site, metric))
 
 
 def _differences(axes: Axes, found: Mapping[Any, Difference], marker: str, size: float) -> None:

@@ -57,7 +57,7 @@ def _dots(axes: Axes, found: list[Mean | None], offset: float, number: int, labe
     means = {place + offset: mean for place, mean in enumerate(found) if mean is not None and mean.mean is not None}
     middles = [mean.mean or 0.0 for mean in means.values()]
     axes.plot(middles, list(means), look["marker"], color=look["color"], label=label, markeredgewidth=0)
-    style.intervals(axes, [choice.told(mean.ci95, mean.n) for mean in means.values()], list(means), look["color"])
+    style.intervals(axes, [mean.ci95 for mean in means.values()], list(means), look["color"])
 
 
 def _chance(axes: Axes, found: list[float | None]) -> None:

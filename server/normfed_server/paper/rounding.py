@@ -23,6 +23,11 @@ def number(value: float | None, metric: Described | None = None) -> str:
     return text.replace("-", "$-$") if float(text) else text.removeprefix("-")
 
 
+def small(share: float | None) -> str:
+    """A share, of which a small one has more decimals; a dash for none."""
+    return NOTHING if share is None else words.small(share)
+
+
 def signed(value: float | None, metric: Described | None = None) -> str:
     """A difference, with its sign."""
     text = number(value, metric)
@@ -80,7 +85,7 @@ def surely_best(
     differences
         The federated model less each other one.
     everybody
-        Whether these are all patients, over whom further trainings are known: each of them must be better then.
+        Whether these are all patients, over whom further trainings and a paired test may be known: they must agree.
     """
     higher = results.metrics[metric].higher_is_better
     means = {name: f[metric].mean for name, f in figures.items() if metric in f and f[metric].mean is not None}
@@ -94,6 +99,7 @@ def surely_best(
             differences.get(second) if first == FEDERATED else _apart(known[first], known[second]),
             min(known[first].n, known[second].n),
             trainings_apart(results, first, second, metric) if everybody else (),
+            results.p_value(second, metric) if everybody and first == FEDERATED else None,
             higher_is_better=higher,
         )
         if found != ("better" if first == best else "worse"):

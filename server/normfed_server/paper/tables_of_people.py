@@ -14,6 +14,7 @@ TOOK_PART = "took part"
 
 
 def cohorts(results: RunResults) -> Table:
+    """Every site's people by role, and over all sites where each says how many."""
     rows = []
     for site in results.sites:
         counts = [_count(site.train), _count(site.held_out), _count(site.test)]
@@ -31,6 +32,7 @@ def cohorts(results: RunResults) -> Table:
 
 
 def participation(results: RunResults) -> Table:
+    """In how many rounds of the federated model every site took part, and with what weight."""
     total = len(results.rounds)
     rows = []
     for site in sorted({site for entry in results.rounds for site in entry.outcomes}):
@@ -55,6 +57,7 @@ def participation(results: RunResults) -> Table:
 
 
 def calibration(results: RunResults) -> Table:
+    """False positives in normal people, promised and measured, of every model that has held-out people."""
     rows = []
     for name in choice.shown(results):
         found = results.evaluation[name].calibration

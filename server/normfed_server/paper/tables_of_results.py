@@ -7,7 +7,16 @@ from collections.abc import Iterator, Sequence
 from normfed_common.algorithms.arms import FEDERATED, OWN, POOLED
 from normfed_server.paper import choice
 from normfed_server.paper.latex import WORDS, Table, bold, escaped
-from normfed_server.paper.rounding import NOTHING, difference, interval, number, one_decimal, surely_best, with_interval
+from normfed_server.paper.rounding import (
+    NOTHING,
+    difference,
+    interval,
+    number,
+    one_decimal,
+    small,
+    surely_best,
+    with_interval,
+)
 from normfed_server.report.verdicts import borrowing
 from normfed_server.report.words import capital
 from normfed_server.results.chance import chance
@@ -43,7 +52,7 @@ def _models(results: RunResults, names: list[str], metrics: list[str], name: str
         metric: surely_best(results, figures, metric, _differences(results, metric), everybody=True)
         for metric in metrics
     }
-    rows = [["chance", *(number(chance(results, metric)) for metric in metrics)]]
+    rows = [["chance", *(small(chance(results, metric)) for metric in metrics)]]
     for model in names:
         cells = []
         for metric in metrics:
@@ -51,7 +60,7 @@ def _models(results: RunResults, names: list[str], metrics: list[str], name: str
             cell = NOTHING
             if figure is not None:
                 mean = number(figure.mean, described)
-                ends = interval(choice.told(figure.ci95, figure.n), described)
+                ends = interval(figure.ci95, described)
                 cell = f"{bold(mean) if best[metric] == model else mean} {ends}".rstrip()
             cells.append(cell)
         rows.append([escaped(results.title(model)), *cells])
@@ -67,6 +76,7 @@ def _models(results: RunResults, names: list[str], metrics: list[str], name: str
 
 
 def worst_sites(results: RunResults) -> Table:
+    """Every model at the site where it is worst, and which that is."""
     metrics = choice.chief(results)
     rows = []
     for name in choice.shown(results):
@@ -95,9 +105,9 @@ def groups(results: RunResults, metric: str, by: str) -> Table:
         cells = []
         for name in names:
             figure = figures.get(name, {}).get(metric)
-            text = NOTHING if figure is None else with_interval(figure.mean, choice.told(figure.ci95, figure.n))
+            text = NOTHING if figure is None else with_interval(figure.mean, figure.ci95)
             cells.append(bold(text) if name == best else text)
-        rows.append([escaped(place), str(n), *cells, *([number(chance(results, metric, place))] if by_site else [])])
+        rows.append([escaped(place), str(n), *cells, *([small(chance(results, metric, place))] if by_site else [])])
     title = {"sites": "per site", "kinds": "by kind of lesion"}[by]
     caption = (
         f"{escaped(capital(results.metrics[metric].title))} {title}. {OF_PATIENTS}; $n$: patients. "
@@ -112,6 +122,7 @@ def groups(results: RunResults, metric: str, by: str) -> Table:
 
 
 def matrix(results: RunResults, metric: str) -> Table:
+    """Each site's own model at every site."""
     found = results.matrix[metric]
     tests = sorted({test for row in found.values() for test in row})
     rows = [[escaped(trained), *(number(row.get(test)) for test in tests)] for trained, row in sorted(found.items())]
@@ -121,14 +132,14 @@ def matrix(results: RunResults, metric: str) -> Table:
 
 
 def gains(results: RunResults) -> Table:
+    """The federated model less each other one."""
     metrics = choice.chief(results)
     rows = []
     for name, found in results.differences.items():
         cells = []
         for metric in metrics:
-            apart, ours = found.all.get(metric), results.evaluation[FEDERATED].all.get(metric)
-            n = 0 if ours is None else ours.n
-            cells.append(NOTHING if apart is None else difference(choice.told_difference(apart, n)))
+            apart = found.all.get(metric)
+            cells.append(NOTHING if apart is None else difference(apart))
         rows.append([escaped(results.title(name)), *cells])
     titles = [escaped(results.metrics[metric].title) for metric in metrics]
     paired = "paired by patient" if results.intervals == "bootstrap" else "as of independent samples"
@@ -150,6 +161,7 @@ def _borrows(results: RunResults) -> str:
 
 
 def league(results: RunResults, metric: str) -> Table:
+    """Every strategy by a metric, and what it gains over each site alone."""
     rows = []
     for row in results.league:
         figure, gain = row.figures[metric], (row.gain_over_local or {}).get(metric)
@@ -167,6 +179,7 @@ def league(results: RunResults, metric: str) -> Table:
 
 
 def costs(results: RunResults) -> Table:
+    """What a round of every strategy sends and takes."""
     rows = [
         [escaped(row.title), one_decimal(row.megabytes_per_round), one_decimal(row.seconds_per_round)]
         for row in results.league

@@ -6,7 +6,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from normfed_server.report.verdicts import SAME, WITHIN, same, unnoticed
-from normfed_server.report.words import interval, number, percent, rate, signed, trainings_spread
+from normfed_server.report.words import interval, number, percent, rate, signed, small, trainings_spread
 from normfed_server.results.layout import Difference, Figure
 
 
@@ -15,6 +15,7 @@ def add_filters(environment: Environment) -> None:
     environment.filters |= {
         "figure": figure,
         "number": number,
+        "small": small,
         "signed": signed,
         "interval": interval,
         "difference": difference,
@@ -47,7 +48,5 @@ def difference(found: Difference | None) -> Markup:
 
 
 def p_value(value: float) -> str:
-    """Never zero; of what was not tested why not."""
-    if value != value:
-        return "not tested (fewer than six pairs)"
+    """Never zero."""
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"

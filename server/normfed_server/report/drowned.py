@@ -17,10 +17,11 @@ import math
 from collections.abc import Sequence
 
 from normfed_common.algorithms.arms import LOCAL, OWN, POOLED
-from normfed_server.report.lesions import CHANCE, FEWEST_PATIENTS, beside_chance
+from normfed_server.report.lesions import CHANCE, beside_chance
 from normfed_server.report.promises import rounded
 from normfed_server.report.verdicts import COMPARED, OURS, TITLES, verdict
 from normfed_server.report.words import listed
+from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.guarantees import Guarantee, Mechanism, Spent
 from normfed_server.results.layout import AUROC, Figures, RunResults
 from normfed_server.results.models import BORROWED, UNSEEN

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from normfed_common.algorithms.arms import FEDERATED, OWN, POOLED
 from normfed_server.events.rounds import RoundFigures
+from normfed_server.report.words import minus
 from normfed_server.results.layout import (
     Described,
     Difference,
@@ -136,7 +137,7 @@ def matrix(results: RunResults, metric: str, middle: float | None) -> str:
             found = [sites.get(test, {}).get(metric) for test in tests]
             names.append(results.title(model))
             values.append([figure.mean if figure else None for figure in found])
-    text = [[f"{v:.3f}" if v is not None else "" for v in row] for row in values]
+    text = [[minus(f"{v:.3f}") if v is not None else "" for v in row] for row in values]
     heat = go.Heatmap(
         z=values,
         x=tests,
@@ -220,7 +221,7 @@ def _starred(gain: Gain | None) -> str:
     if gain is None or gain.mean is None:
         return ""
     sure = beyond(gain, 1) or beyond(gain, -1)
-    return f"{gain.mean:+.3f}{'*' if sure else ''}"
+    return f"{minus(f'{gain.mean:+.3f}')}{'*' if sure else ''}"
 
 
 def hospital_times(history: Sequence[RoundFigures], median_s: Mapping[str, float | None]) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from normfed_common.algorithms.arms import OWN, POOLED
-from normfed_server.report.lesions import CHANCE, FEWEST_PATIENTS, beside_chance, plural
+from normfed_server.report.lesions import CHANCE, beside_chance, plural
 from normfed_server.report.verdicts import (
     COMPARED,
     OURS,
     SAME,
+    SIGNIFICANT,
     TITLES,
     WITHIN,
     Verdict,
@@ -27,7 +28,9 @@ from normfed_server.report.verdicts import (
     worse_on,
 )
 from normfed_server.report.words import SAME_MODEL, counted, listed, number, percent, rate, signed
+from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import AUROC, PRECISION, Difference, LeagueRow, RunResults
+from normfed_server.results.league import beyond
 
 BROKEN = 2.0  # times the promised false positives: a promise that is not kept
 CONVERGED = 1.5  # at most so many times the loss of principal components; nonlinear networks of their size get below it
@@ -68,8 +71,9 @@ def _compared(results: RunResults, name: str) -> list[str]:
         return [f"{text}: no patient's figure differs."]
     verdicts = {metric: verdict(results, name, metric) for metric in patients}
     by = {
-        metric: f"{TITLES[metric]} ({_difference_in_words(differences[metric], n >= FEWEST_PATIENTS)})"
+        metric: f"{TITLES[metric]} ({_difference_in_words(differences[metric], n >= FEWEST_PATIENTS, p)})"
         for metric, n in patients.items()
+        for p in (results.p_value(name, metric),)
     }
     if len(set(verdicts.values())) == 1:
         (shared,) = set(verdicts.values())
@@ -175,8 +179,8 @@ def _worse_on_kinds(results: RunResults) -> list[str]:
             for name, difference in worse_on(results, kind, metric).items():
                 by = f"{title} ({_difference_in_words(difference, True)})"
                 found.setdefault((name, kind), []).append(by)
-    parts = [f"than {results.title(name)} on {plural(kind)} by {listed(by)}" for (name, kind), by in found.items()]
-    return [f"By kind of lesion it is worse {'; '.join(parts)}."] if parts else []
+    parts = [f"{results.title(name)} on {plural(kind)} by {listed(by)}" for (name, kind), by in found.items()]
+    return [f"By kind of lesion baselines score higher, beyond the interval: {'; '.join(parts)}."] if parts else []
 
 
 def _best_strategy(results: RunResults) -> list[str]:
@@ -252,7 +256,8 @@ def _in_words(means: dict[str, float]) -> str:
     return ", ".join(f"{TITLES[metric]} {number(mean)}" for metric, mean in means.items())
 
 
-def _difference_in_words(difference: Difference, with_interval: bool) -> str:
+def _difference_in_words(difference: Difference, with_interval: bool, p: float | None = None) -> str:
+    """With the p-value of the paired test where this alone makes it a tie."""
     low, high = difference.ci95
     if with_interval and same(difference):
         return SAME
@@ -260,4 +265,6 @@ def _difference_in_words(difference: Difference, with_interval: bool) -> str:
         return signed(difference.mean)
     if unnoticed(difference):
         return f"0.000, {WITHIN}"
-    return f"{signed(difference.mean)}, 95 % interval {signed(low)} to {signed(high)}"
+    text = f"{signed(difference.mean)}, 95 % interval {signed(low)} to {signed(high)}"
+    alone = p is not None and p >= SIGNIFICANT and (beyond(difference, 1) or beyond(difference, -1))
+    return f"{text}, but p = {p:.2g} by the paired test" if alone else text

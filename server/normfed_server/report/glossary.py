@@ -67,8 +67,9 @@ TERMS = (
     Term(
         "tie",
         "tie, tied, not distinguishable",
-        "the interval of the difference touches zero in the digits shown, another training says otherwise, or "
-        "there are fewer than six patients",
+        "the interval of the difference touches zero in the digits shown, the paired test (in a simulation: Wilcoxon "
+        "signed-rank, Holm-corrected) has p = 0.05 or more, another training says otherwise, or there are fewer than "
+        "six patients",
     ),
     Term(
         "auroc",
@@ -141,9 +142,9 @@ TERMS = (
     Term(
         "conformal-p",
         "conformal p",
-        "share of held-out normal people who are at least as abnormal as the patient, who counts as one of them: small "
-        "where the patient stands out; with n of them it is never below 1 / (n + 1), and 1 where all of them are at "
-        "least as abnormal",
+        "share of held-out normal people's scans that are at least as abnormal as the patient's, which counts as one "
+        "of them: small where the patient stands out; with n of them it is never below 1 / (n + 1), and 1 where all of "
+        "them are at least as abnormal",
         ("conformal_p",),
     ),
     Term(

@@ -1,17 +1,17 @@
 """Does it find lesions? The first sentence of a run, for whoever reads no other, and those that qualify it.
 
-Do not use this map, it says, where the model is at chance or near it, or where a trivial baseline is surely better: by
+Do not use this map, it says, where the model is at chance or near it, or where a trivial baseline is above it: by
 average precision, or by AUROC while average precision decides nothing for the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from normfed_server.report.chance import SHARE, beside
+from normfed_server.report.held_out import threshold
 from normfed_server.report.lesions import (
     CHANCE,
-    FEWEST_PATIENTS,
     beside_chance,
     few,
     in_words,
@@ -30,9 +30,10 @@ from normfed_server.report.verdicts import (
     trivial,
     worse_on,
 )
-from normfed_server.report.words import capital, listed, number, percent, signed, small
+from normfed_server.report.words import capital, counted, listed, number, percent, signed, small
 from normfed_server.report.worth import worth
 from normfed_server.results.chance import chance
+from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import AUROC, PRECISION, Figures, RunResults
 
 BARELY = 0.1  # of AUROC above chance
@@ -56,10 +57,9 @@ def headline(results: RunResults) -> list[str]:
             f"Too few to say whether the {title(results)} finds lesions: {patients} no evidence.",
             _reached(results),
         ]
-    at_chance, beaten = _at_chance(results), _beaten(results)
-    refused = [text for text in (at_chance, beaten) if text]
+    at_chance, against = _at_chance(results), reasons_against(results)
     return [
-        *([f"Do not use this map: {'; '.join(refused)}."] if refused else []),
+        *([f"Do not use this map: {'; '.join(against)}."] if against else []),
         *([] if at_chance else [_finds(results)]),
         _reached(results),
         *sites_apart(results),
@@ -70,9 +70,24 @@ def headline(results: RunResults) -> list[str]:
     ]
 
 
-def refused(results: RunResults) -> bool:
-    """Whether the headline says not to use the map."""
-    return headline(results)[0].startswith("Do not use")
+def reasons_against(results: RunResults) -> list[str]:
+    """Why not to use the map; none where nothing speaks against it, or too little was tested to say."""
+    figure = figure_of(results, OURS, AUROC)
+    if results.nobody_ill or figure is None or figure.n < FEWEST_PATIENTS:
+        return []
+    return [text for text in (_at_chance(results), _beaten(results)) if text]
+
+
+def in_short(results: RunResults) -> str:
+    """A run in one line: what was trained, on whom it was tested, what it reaches."""
+    figures = {metric: figure for metric in reversed(TITLES) if (figure := figure_of(results, OURS, metric))}
+    if results.nobody_ill or not figures:
+        return f"{title(results)}, not tested on patients"
+    n, sites = next(iter(figures.values())).n, len(results.evaluation[OURS].sites)
+    reached = ", ".join(f"{TITLES[metric]} {number(figure.mean)}" for metric, figure in figures.items())
+    mind = "; too few to say" if n < FEWEST_PATIENTS else "; do not use this map" if reasons_against(results) else ""
+    whom = f"{counted(n, 'patient', 'patients')} at {counted(sites, 'site', 'sites')}"
+    return f"{title(results)}, {whom}, {reached}{mind}"
 
 
 def _tested(results: RunResults) -> bool:
@@ -84,17 +99,17 @@ def _finds(results: RunResults) -> str:
     """Which kinds of lesion, and in how many patients at the run's threshold."""
     model = results.evaluation[OURS]
     said = in_words(model.kinds) or in_words({"lesions": model.all}) or "lesions in part"
-    touched = _touched(model.all, results.intervals == "bootstrap")
+    touched = _touched(model.all, results.intervals == "bootstrap", threshold(results))
     return f"The {title(results)} finds {said}{touched}."
 
 
-def _touched(figures: Figures, every_count_is_said: bool) -> str:
+def _touched(figures: Figures, every_count_is_said: bool, at: str) -> str:
     """``: at the run's threshold …``; nothing where hospitals do not say in how many."""
     touched, hits, wrong = (figures.get(metric) for metric in (TOUCHED, HITS, FALSE))
     if touched is None or (hits is None and not every_count_is_said):
         return ""
     share = "" if touched.mean is None else f"{percent(touched.mean)} % of a patient's lesions on average, "
-    text = f": at the run's threshold it touches {share}some in {hits.n if hits else 0} of {touched.n} patients"
+    text = f": at {at} it touches {share}some in {hits.n if hits else 0} of {touched.n} patients"
     return text if wrong is None else f"{text}, with {number(wrong.mean)} false clusters in each"
 
 
@@ -127,13 +142,25 @@ def _at_chance(results: RunResults) -> str:
 
 
 def _beaten(results: RunResults) -> str:
-    """The trivial baselines that surely find lesions better; empty where there is none."""
-    beaten = [name for name, verdicts in trivial(results).items() if _decided(verdicts) == "worse"]
-    if not beaten:
-        return ""
-    many = len(beaten) > 1
-    names = listed(results.title(name) for name in beaten)
-    return f"the trivial baseline{'s' if many else ''} {names} find{'' if many else 's'} lesions better"
+    """The trivial baselines that surely find lesions better, and those above the model by the interval alone: a warning
+    waits for no test, which few patients never pass. Empty where there is none."""
+    surely = _above(results)
+    higher = [name for name in _above(results.tested({})) if name not in surely]
+    parts = (
+        _baselines(results, surely, "find", "lesions better"),
+        _baselines(results, higher, "score", "higher, by the interval if not by the paired test"),
+    )
+    return "; ".join(part for part in parts if part)
+
+
+def _above(results: RunResults) -> list[str]:
+    return [name for name, verdicts in trivial(results).items() if _decided(verdicts) == "worse"]
+
+
+def _baselines(results: RunResults, names: Sequence[str], verb: str, what: str) -> str:
+    many = len(names) > 1
+    titles = listed(map(results.title, names))
+    return f"the trivial baseline{'s' if many else ''} {titles} {verb}{'' if many else 's'} {what}" if names else ""
 
 
 def _decided(verdicts: dict[str, Verdict]) -> Verdict:
@@ -150,7 +177,7 @@ def _not_for(results: RunResults) -> list[str]:
             why = f"its ranking is no better than chance (AUROC {number(figures[AUROC].mean)}; chance {CHANCE:g})"
             reasons.setdefault(why, []).append(plural(kind))
         elif better := worse_on(results, kind, PRECISION):
-            why = f"{listed(map(results.title, better))} {'finds' if len(better) == 1 else 'find'} them better"
+            why = f"{listed(map(results.title, better))} {'scores' if len(better) == 1 else 'score'} higher there"
             reasons.setdefault(why, []).append(plural(kind))
     return [f"Do not use this map for {listed(kinds, 'or')}: {why}." for why, kinds in reasons.items()]
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from normfed_common.algorithms.arms import OWN
 from normfed_common.study.config import StudyConfig
+from normfed_server.arms.calibration import OWN_TISSUE
 from normfed_server.report.verdicts import OURS, main_models
 from normfed_server.report.words import capital, counted, listed, number
 from normfed_server.results.calibration import Calibrated
@@ -14,6 +15,13 @@ from normfed_server.results.layout import RunResults
 CONFORMAL = "conformal_p"
 UNUSUAL = 0.05  # a conformal p up to which a person is usually called unlike normal people
 ALIKE = 0.95  # a mean from which on nearly every patient has a p of 1
+
+
+def threshold(results: RunResults) -> str:
+    """What figures at the run's threshold say it is: with whose tissue set it, where that is the very patients'."""
+    ours = results.evaluation[OURS].threshold if OURS in results.evaluation else None
+    by_patients = ours is not None and ours.source == OWN_TISSUE
+    return f"the run's threshold{f' (set on {OWN_TISSUE}: too few people were held out)' if by_patients else ''}"
 
 
 def unmeasured(study: StudyConfig, results: RunResults) -> list[str]:
@@ -32,15 +40,12 @@ def unmeasured(study: StudyConfig, results: RunResults) -> list[str]:
     own, ours = known.get(OURS), results.evaluation[OURS].threshold if OURS in known else None
     if own is not None and not own.sites and ours is not None:
         sentences.append(f"The threshold is set on {ours.source}.")
-    not_asked = [site.name for site in results.sites if site.held_out and not site.test]
-    if not_asked:
-        sentences.append(f"Whom {listed(not_asked)} held out do not count: nobody is tested there.")
     if study.data.held_out_people == 0 or (study.data.held_out_people is None and study.data.held_out_share == 0):
         sentences.append("This study holds nobody out.")
     people = counted(study.federation.minimum_cohort, "person", "people")
     return [
         *sentences,
-        f"It takes two tested sites with at least {people} held out at each (federation.minimum_cohort; a hospital may "
+        f"It takes two sites with at least {people} held out at each (federation.minimum_cohort; a hospital may "
         "ask for more); data.held_out_share or data.held_out_people says how many are.",
     ]
 
@@ -52,23 +57,19 @@ def conformal(results: RunResults) -> list[str]:
         for name, found in _calibrated(results).items()
         if (figure := results.evaluation[name].all.get(CONFORMAL)) is not None and figure.mean is not None
     }
-    if not known:
-        return []
-    people = max(sum(site.people for site in found.sites.values()) for found in known.values())
-    if not people:
-        return ["Nobody normal is held out at the sites that were tested: a conformal p of 1 compares with nobody."]
-    return [*_least(results, people), *_alike(results, known)]
+    return [*_least(results, known), *_alike(results, known)]
 
 
-def _least(results: RunResults, people: int) -> list[str]:
-    least = 1 / (people + 1)
-    if least <= UNUSUAL:
+def _least(results: RunResults, known: Mapping[str, Calibrated]) -> list[str]:
+    scans = max((found.scans for found in known.values() if found.scans is not None), default=0)
+    least = 1 / (scans + 1)
+    if not scans or least <= UNUSUAL:
         return []
     own = results.evaluation.get(OWN)
     alone = own is not None and CONFORMAL in own.all
     return [
-        f"No conformal p can be below {number(least)}: with {counted(people, 'person', 'people')} held out, one scan "
-        f"each, the least is 1 / ({people} + 1); one of {UNUSUAL:g} takes {round(1 / UNUSUAL) - 1}."
+        f"No conformal p can be below {number(least)}: beside {counted(scans, 'scan', 'scans')} of held-out people the "
+        f"least is 1 / ({scans} + 1); one of {UNUSUAL:g} takes {round(1 / UNUSUAL) - 1}."
         + (" A site's own model is compared with its own people alone, who are fewer." if alone else "")
     ]
 

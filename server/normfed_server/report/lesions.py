@@ -19,7 +19,6 @@ from normfed_server.report.words import listed
 from normfed_server.results.layout import AUROC, PRECISION, Figure, Figures
 
 CHANCE = 0.5  # of AUROC, by its definition
-FEWEST_PATIENTS = 6  # with fewer no paired test can tell two models apart, and an interval of so few says nothing
 FOUND = 0.5  # of average precision: of the voxels called abnormal every second is lesion, over all thresholds
 IN_PART = 0.1  # nine of ten are not
 PLURAL = {"tumour": "tumours"}  # of kinds that are no abbreviation
@@ -42,7 +41,7 @@ def level(figures: Figures) -> Level | None:
     """How well a kind of lesion is found, see the module; None for too few patients, or without an interval."""
     auroc, precision = figures[AUROC], figures[PRECISION]
     (low, _), (lowest, _) = (figure.ci95 or (None, None) for figure in (precision, auroc))
-    if min(auroc.n, precision.n) < FEWEST_PATIENTS or low is None or lowest is None:
+    if low is None or lowest is None:
         return None
     if beside_chance(auroc) != "above chance":
         return "not"

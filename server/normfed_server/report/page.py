@@ -18,30 +18,34 @@ from normfed_common.foundation.files import write_text
 from normfed_common.study import withdrawn
 from normfed_server.report import curves, figures, glossary, participation, promises
 from normfed_server.report.ages import Ages
-from normfed_server.report.cells import add_filters
+from normfed_server.report.cells import add_filters, p_value
 from normfed_server.report.drowned import drowned
 from normfed_server.report.findings import CONVERGED, sentences
-from normfed_server.report.headline import headline, refused
-from normfed_server.report.held_out import conformal, unmeasured
-from normfed_server.report.lesions import FEWEST_PATIENTS
+from normfed_server.report.headline import headline, reasons_against
+from normfed_server.report.held_out import conformal, threshold, unmeasured
 from normfed_server.report.people import PatientRow, PicturedCase
 from normfed_server.report.privacy import write_privacy
 from normfed_server.report.provenance import provenance
 from normfed_server.report.rendering import templates
+from normfed_server.report.strategies import comparison, rivals
 from normfed_server.report.verdicts import (
     OURS,
     SAME,
+    SIGNIFICANT,
     TITLES,
-    difference_of,
+    Verdict,
     enough,
+    figure_of,
     main_models,
     same,
     title,
+    verdict,
     verdicts_of,
 )
 from normfed_server.report.words import adapted_sentences, note_sentences, warnings
 from normfed_server.results import influence, layout
 from normfed_server.results.chance import chance
+from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import PRECISION, ModelFigures, RunResults
 from normfed_server.runs.folder import REPORT, Run
 
@@ -62,8 +66,6 @@ class Patients:
         Of all their lesions, those that a cluster touches at the run's threshold, and how many there are.
     chance_by_kind
         Kind of lesion to the mean of its patients' shares of lesion.
-    significance
-        Model to the p-value of its difference to the federated one, paired by patient.
     left_out
         Who was left out, and why.
     attacks
@@ -78,15 +80,19 @@ class Patients:
     people: Sequence[PatientRow] = ()
     touched: tuple[int, int] | None = None
     chance_by_kind: Mapping[str, float] = field(default_factory=dict)
-    significance: Mapping[str, float] = field(default_factory=dict)
     left_out: Sequence[tuple[str, str]] = ()
     attacks: Mapping[str, str] = field(default_factory=dict)
     device: str = ""
     ages: Ages = field(default_factory=Ages)
 
 
-def write_report(run: Run, patients: Patients = Patients()) -> Path:
+def write_report(run: Run, patients: Patients = Patients(), results: RunResults | None = None) -> Path:
     """Write report.html, and privacy.html beside it; returns the path of the first.
+
+    Parameters
+    ----------
+    results
+        With p-values, where single patients are known; None reads metrics.json, which has none.
 
     Raises
     ------
@@ -95,7 +101,7 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
     """
     if not run.finished:
         raise RunError(f"{run.folder}: not finished, so there is nothing to report. Finish the run first.")
-    results = layout.read(run.folder)
+    results = results or layout.read(run.folder)
     environment = templates()
     add_filters(environment)
     environment.filters["titled"] = results.title
@@ -109,7 +115,7 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
         cases=patients.cases,
         people=patients.people,
         touched=patients.touched,
-        significance=_tested(results, patients.significance),
+        significance=_tested(results),
         left_out=patients.left_out,
         study=plain_yaml.text(run.study.model_dump(mode="json")),
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),
@@ -125,7 +131,10 @@ def _said(run: Run, results: RunResults, patients: Patients) -> dict[str, Any]:
     """Sentences and words."""
     return {
         "headline": headline(results),
-        "refused": refused(results),
+        "comparison": comparison(results),
+        "rivals": rivals(results) if comparison(results) else [],
+        "own_strategy": ALGORITHMS[run.study.strategy["name"]].title,
+        "refused": bool(reasons_against(results)),
         "sentences": sentences(results),
         "warnings": [
             *_withdrawn(run.folder),
@@ -133,8 +142,10 @@ def _said(run: Run, results: RunResults, patients: Patients) -> dict[str, Any]:
             *patients.ages.sentences(),
             *drowned(results),
         ],
+        "least_p": _least_p(results),
         "unmeasured": unmeasured(run.study, results),
         "conformal": conformal(results),
+        "threshold": threshold(results),
         "notes": [*note_sentences(results), *adapted_sentences(run.study)],
         "privacy": promises.summary(results.privacy),
         "ours": title(results),
@@ -227,16 +238,43 @@ def _beside(results: RunResults) -> dict[str, str]:
         if verdicts and all(same(results.differences[name].all[metric]) for metric in verdicts):
             said[name] = SAME
             continue
-        each = [f"{found} by {TITLES[metric]}" for metric, found in reversed(verdicts.items())]
-        said[name] = next(iter(verdicts.values())) if len(set(verdicts.values())) == 1 else ", ".join(each)
+        words = {metric: _with_p(results, name, metric, found) for metric, found in reversed(verdicts.items())}
+        each = [f"{found} by {TITLES[metric]}" for metric, found in words.items()]
+        said[name] = next(iter(words.values())) if len(set(words.values())) == 1 else ", ".join(each)
     return said
 
 
-def _tested(results: RunResults, significance: Mapping[str, float]) -> dict[str, float]:
-    """Without models of which no patient's figure differs: there is nothing to test."""
-    apart = {name: difference_of(results, name, PRECISION) for name in significance}
-    alike = {name for name, difference in apart.items() if difference is not None and same(difference)}
-    return {name: p for name, p in significance.items() if name not in alike}
+def _with_p(results: RunResults, name: str, metric: str, found: Verdict) -> str:
+    """A tie by the paired test alone has its p-value beside it."""
+    p, by_interval = results.p_value(name, metric), verdict(results.tested({}), name, metric)
+    return found if p is None or by_interval == found else f"{found} ({p_value(p)})"
+
+
+def _tested(results: RunResults) -> dict[str, dict[str, float]]:
+    """Metric to model to its p-value; without models of which no patient's figure differs: there is nothing to test."""
+    found = {
+        TITLES[metric]: {
+            name: p
+            for name, differences in results.differences.items()
+            if (p := results.p_value(name, metric)) is not None and not same(differences.all[metric])
+        }
+        for metric in reversed(TITLES)
+    }
+    return {metric: by_model for metric, by_model in found.items() if by_model}
+
+
+def _least_p(results: RunResults) -> list[str]:
+    """That patients are too few for the corrected test to tell any two models apart; nothing where they are enough."""
+    tests, ours = len(_tested(results).get(TITLES[PRECISION], {})), figure_of(results, OURS, PRECISION)
+    if not tests or ours is None:
+        return []
+    least = tests * 2.0 ** (1 - ours.n)  # all signs alike, times the models that it is corrected for
+    if least < SIGNIFICANT:
+        return []
+    return [
+        f"Of {ours.n} patients and {tests} models compared the least corrected {p_value(least)}: too few for the test "
+        "to tell any two apart."
+    ]
 
 
 def _trainings(shown: Mapping[str, ModelFigures]) -> dict[str, int]:

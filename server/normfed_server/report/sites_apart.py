@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from normfed_server.report.lesions import FEWEST_PATIENTS
 from normfed_server.report.verdicts import OURS, TITLES
 from normfed_server.report.words import counted, small
 from normfed_server.results.chance import chance
+from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import AUROC, PRECISION, RunResults
 
 

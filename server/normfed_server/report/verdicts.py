@@ -1,7 +1,8 @@
 """Better, worse or tied: what the federated model is to another, by rules that are the same on the screen and the page.
 
-Better and worse: beyond the 95 % interval over patients, in the digits that tables show, of six patients or more, and
-in each of several trainings beside each of the other's. Everything else is a tie.
+Better and worse: beyond the 95 % interval over patients, in the digits that tables show, of six patients or more; in
+each of several trainings beside each of the other's; and by the corrected paired test, where single patients are known,
+as in a simulation. Everything else is a tie.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from normfed_common.algorithms.arms import OWN, POOLED
-from normfed_server.report.lesions import FEWEST_PATIENTS
+from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import AUROC, PRECISION, Difference, Figure, Figures, ModelFigures, RunResults
 from normfed_server.results.league import SHOWN, beyond
 from normfed_server.results.models import BORROWED, UNSEEN
@@ -24,6 +25,7 @@ COMPARED = {
 }
 
 SAME = "the same"
+SIGNIFICANT = 0.05  # of a corrected p-value: from there on two models are not told apart, as with a 95 % interval
 WITHIN = f"within ±{SHOWN:g}"  # what an interval is called that is zero at both ends in the digits of tables
 
 Verdict = Literal["better", "worse", "tied"]
@@ -47,12 +49,21 @@ def verdict(results: RunResults, other: str, metric: str) -> Verdict:
     patients = min(0 if figure is None else figure.n for figure in figures)
     gaps = trainings_apart(results, OURS, other, metric)
     return judged(
-        difference_of(results, other, metric), patients, gaps, higher_is_better=results.metrics[metric].higher_is_better
+        difference_of(results, other, metric),
+        patients,
+        gaps,
+        results.p_value(other, metric),
+        higher_is_better=results.metrics[metric].higher_is_better,
     )
 
 
 def judged(
-    difference: Difference | None, patients: int, gaps: Sequence[float] = (), *, higher_is_better: bool = True
+    difference: Difference | None,
+    patients: int,
+    gaps: Sequence[float] = (),
+    p: float | None = None,
+    *,
+    higher_is_better: bool = True,
 ) -> Verdict:
     """What one model is to another by the rule of the module, the same for all pairs.
 
@@ -62,8 +73,10 @@ def judged(
         The model less the other, over so many patients; None where it is not told.
     gaps
         The same between every training of the one and every one of the other; they are known over all patients alone.
+    p
+        Of the paired test, corrected for the number of models; None where there was none.
     """
-    if difference is None or patients < FEWEST_PATIENTS:
+    if difference is None or patients < FEWEST_PATIENTS or (p is not None and p >= SIGNIFICANT):
         return "tied"
     sign = 1 if higher_is_better else -1
     if beyond(difference, sign) and all(sign * gap > 0 for gap in gaps):

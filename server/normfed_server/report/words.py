@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -140,15 +141,22 @@ def counted(count: int, one: str, many: str) -> str:
 
 
 def small(share: float) -> str:
-    """A share, of which a small one would be zero in three decimals."""
-    return f"{share:.2g}" if 0 < share < 0.01 else number(share)
+    """A share, with two digits after the zeros where it is so small that three decimals would show one or none."""
+    if not 0 < share < 0.01:
+        return number(share)
+    return f"{share:.{1 - math.floor(math.log10(share))}f}".rstrip("0")  # never as 4e-05
 
 
 def number(value: float | None) -> str:
     """Three digits or so; a dash for none."""
     if value is None:
         return "–"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
+    return minus(f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}")
+
+
+def minus(number: str) -> str:
+    """A number in text with a minus for people, which is no hyphen."""
+    return number.replace("-", "−")
 
 
 def rate(found: Rate | None) -> str:
@@ -169,7 +177,7 @@ def signed(value: float | None) -> str:
     if value is None:
         return "–"
     shown = f"{value:+.3f}"
-    return shown[1:] if float(shown) == 0 else shown
+    return shown[1:] if float(shown) == 0 else minus(shown)
 
 
 def capital(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from normfed_common.algorithms.arms import OWN
-from normfed_server.report.lesions import FEWEST_PATIENTS
 from normfed_server.report.verdicts import (
     OURS,
     TITLES,
@@ -15,6 +14,7 @@ from normfed_server.report.verdicts import (
     verdict,
 )
 from normfed_server.report.words import signed
+from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import PRECISION, RunResults
 
 BY = f"by {TITLES[PRECISION]}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Mapping
 
 from pydantic import Field
 
 from normfed_common.study.base import Frozen
 from normfed_server.arms.calibration import Calibration
+from normfed_server.events.rounds import is_none
 
 
 class Rate(Frozen):
@@ -37,12 +38,15 @@ class Calibrated(Frozen):
     thresholds: dict[str, float] = Field(description="common, by class of place; brain: one for all")
     lacking: tuple[str, ...] = Field(description="classes without people enough: they have the whole brain's threshold")
     sites: dict[str, CalibratedSite]
+    scans: int | None = Field(
+        None, exclude_if=is_none, description="whom conformal p-values compare with; absent in older runs"
+    )
     unmeasured: str = Field("", description="why nothing was measured")
 
 
-def calibrated(found: Calibration, sites: Iterable[str]) -> Calibrated:
-    """The figures of those ``sites`` that had people enough held out."""
-    kept = {site: found.sites[site] for site in sites if site in found.sites}
+def calibrated(found: Calibration, missed: Container[str]) -> Calibrated:
+    """The figures of the sites that had people enough held out, but for those that ``missed`` what followed."""
+    kept = {site: said for site, said in found.sites.items() if site not in missed}
     common = dict(zip(found.classes, found.thresholds, strict=True))
     shown = {}
     for site, said in kept.items():
@@ -64,6 +68,7 @@ def calibrated(found: Calibration, sites: Iterable[str]) -> Calibrated:
         thresholds=common,
         lacking=found.lacking,
         sites=shown,
+        scans=found.scans,
         unmeasured="" if judged else _why(found.sites),
     )
 
@@ -75,10 +80,8 @@ def _rate(above: tuple[float, float], voxels: float) -> Rate:
 
 def _why(sites: Mapping[str, object]) -> str:
     if not sites:
-        return "no tested site has normal people enough held out"
+        return "no site has normal people enough held out"
     if len(sites) == 1:
         only = next(iter(sites))
-        return (
-            f"of the tested sites only {only} has normal people enough held out, so nobody else can judge its threshold"
-        )
+        return f"only {only} has normal people enough held out, so nobody else can judge its threshold"
     return "no site that has normal people enough held out gave figures"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    PrivateAttr,
     SerializerFunctionWrapHandler,
     model_serializer,
 )
@@ -21,6 +23,7 @@ from normfed_common.metrics.catalogue import BUILT_IN
 from normfed_common.study.base import Frozen
 from normfed_server.events.rounds import RoundFigures, is_none
 from normfed_server.results.calibration import Calibrated
+from normfed_server.results.enough import BothOfEnough, OfEnough
 from normfed_server.results.guarantees import PrivacyFigures
 from normfed_server.results.models import TITLES
 from normfed_server.results.reading import read_as
@@ -56,12 +59,12 @@ class Cohort(Frozen):
 
 
 class Figure(Frozen):
-    """Of a metric over people: mean, standard deviation, how many, 95 % interval of the mean."""
+    """Of a metric over people: mean, standard deviation, how many, 95 % interval of the mean where they are enough."""
 
     mean: Number
     sd: Number
     n: int
-    ci95: Interval | None = Field(None, exclude_if=is_none)
+    ci95: Annotated[Interval | None, OfEnough] = Field(None, exclude_if=is_none)
 
 
 class AtSite(Frozen):
@@ -129,10 +132,11 @@ class ModelFigures(Frozen):
 
 
 class Difference(Frozen):
-    """Of two means, and its 95 % interval."""
+    """Of two means, over so many patients, and its 95 % interval: null where these are too few."""
 
     mean: Number
-    ci95: Interval
+    n: int | None = Field(None, exclude_if=is_none, description="of whichever has fewer; absent in older runs")
+    ci95: Annotated[Interval, BothOfEnough]
 
 
 class Differences(Frozen):
@@ -168,9 +172,9 @@ class Unseen(Frozen):
 
 
 class Gain(Difference):
-    """A difference to training alone, over so many patients."""
+    """A difference to training alone."""
 
-    n: int
+    n: int = Field(description="patients")
 
 
 class Gains(Gain):
@@ -185,7 +189,8 @@ class LeagueFigure(Frozen):
     """One metric of a strategy."""
 
     mean: Number
-    ci95: Interval
+    n: int | None = Field(None, exclude_if=is_none, description="patients; absent in older runs")
+    ci95: Annotated[Interval, BothOfEnough]
     worst_site: AtSite | None
     sd_over_sites: Number
     sites: dict[str, Number]
@@ -321,6 +326,20 @@ class RunResults(Frozen):
     metrics: dict[str, Described] = Field(
         default_factory=lambda: described(BUILT_IN), description="what the names of metrics stand for"
     )
+    _p_values: Mapping[str, Mapping[str, float]] = PrivateAttr(default_factory=dict)  # by metric, then model
+
+    def tested(self, p_values: Mapping[str, Mapping[str, float]]) -> RunResults:
+        """The same with p-values of every other model against the federated one, by metric: they are of single
+        patients, whom metrics.json does not hold."""
+        found = self.model_copy()
+        found._p_values = p_values
+        return found
+
+    def p_value(self, model: str, metric: str) -> float | None:
+        """Of the paired test of a model against the federated one, corrected for their number; None where there was
+        none."""
+        found = self._p_values.get(metric, {}).get(model)
+        return None if found is None or math.isnan(found) else found
 
     @property
     def nobody_ill(self) -> bool:

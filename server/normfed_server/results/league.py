@@ -15,7 +15,6 @@ from normfed_server.events.rounds import RoundFigures
 from normfed_server.results.layout import PRECISION, AtSite, Difference, Gain, Gains, LeagueFigure, LeagueRow
 from normfed_server.results.models import TITLES
 
-FEWEST_RESAMPLED = 5  # patients: resampling fewer says nothing: one patient's interval has no width at all
 SHOWN = 0.0005  # half of the last digit of a figure in tables
 
 
@@ -119,6 +118,7 @@ def _figures(served: Mapping[str, Summary], trainings: Sequence[Mapping[str, Sum
     worst = choose(means, key=lambda site: means[site]) if means else None
     return LeagueFigure(
         mean=everybody.mean(metric),
+        n=everybody.n(metric),
         ci95=everybody.interval(metric),
         worst_site=AtSite(site=worst, mean=means[worst]) if worst is not None else None,
         sd_over_sites=float(np.std(list(means.values()), ddof=1)) if len(means) > 1 else None,
@@ -138,8 +138,8 @@ def _gain(served: Mapping[str, Summary], local: Mapping[str, Summary], metric: s
         higher, lower = lower, higher
     return Gains(
         mean=everybody.mean,
-        ci95=everybody.ci95,
         n=everybody.n,
+        ci95=everybody.ci95,
         sites=sites,
         gain=higher,
         lose=lower,
@@ -147,11 +147,11 @@ def _gain(served: Mapping[str, Summary], local: Mapping[str, Summary], metric: s
 
 
 def _difference(ours: Summary, theirs: Summary, metric: str) -> Gain:
-    patients = min(ours.n(metric), theirs.n(metric))
-    low, high = difference_interval(ours, theirs, metric)
-    if patients < FEWEST_RESAMPLED:
-        low = high = float("nan")
-    return Gain(mean=ours.mean(metric) - theirs.mean(metric), ci95=(low, high), n=patients)
+    return Gain(
+        mean=ours.mean(metric) - theirs.mean(metric),
+        n=min(ours.n(metric), theirs.n(metric)),
+        ci95=difference_interval(ours, theirs, metric),
+    )
 
 
 def beyond(difference: Difference, sign: int) -> bool:

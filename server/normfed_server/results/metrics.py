@@ -211,7 +211,7 @@ def _model(
         trainings=trained,
         merged={name: Merged(**vars(bracket)) for name, bracket in tested.merged().items()} if tested else None,
         threshold=Threshold(value=tested.threshold, source=tested.threshold_from) if tested else None,
-        calibration=calibrated(tested.calibration, summaries) if tested and tested.calibration else None,
+        calibration=calibrated(tested.calibration, tested.missed) if tested and tested.calibration else None,
         exceedance_error=tested.exceedance_error() if tested else None,
     )
 
@@ -296,6 +296,7 @@ def _difference(metrics: Sequence[str], ours: Summary, theirs: Summary, group: s
     return {
         metric: Difference(
             mean=ours.mean(metric, group) - theirs.mean(metric, group),
+            n=min(ours.n(metric, group), theirs.n(metric, group)),
             ci95=difference_interval(ours, theirs, metric, group),
         )
         for metric in metrics

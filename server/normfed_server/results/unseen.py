@@ -72,5 +72,6 @@ def _beside(ours: Summary, mean: Summary, best: Summary, trainer: str | None, me
 def _difference(ours: Summary, theirs: Summary, metric: str, group: str) -> Difference:
     return Difference(
         mean=ours.mean(metric, group) - theirs.mean(metric, group),
+        n=min(ours.n(metric, group), theirs.n(metric, group)),
         ci95=difference_interval(ours, theirs, metric, group),
     )

@@ -4,12 +4,12 @@ however that process ends."""
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from normfed_common.foundation.errors import RunError
+from normfed_common.foundation.locks import alone, is_held
 
 LOCKED = "study.yaml"  # every run has one, so that nothing is left behind for the lock
 ATTEMPTS, PAUSE_S = 10, 0.05
@@ -24,10 +24,10 @@ def at_work(run: Path) -> Iterator[None]:
     RunError
         If somebody does already.
     """
-    with open(run / LOCKED, "r+", encoding="utf-8") as file:  # on NFS only what may be written can be locked
+    with contextlib.ExitStack() as held:
         for _ in range(ATTEMPTS):  # whoever asks holds it for a moment
             with contextlib.suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held.enter_context(alone(run / LOCKED))
                 break
             time.sleep(PAUSE_S)
         else:
@@ -38,10 +38,6 @@ def at_work(run: Path) -> Iterator[None]:
 def is_at_work(run: Path) -> bool:
     """Whether somebody works on it now."""
     try:
-        with open(run / LOCKED, encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return is_held(run / LOCKED)
     except FileNotFoundError:  # the run is gone
         return False
-    return False

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -151,6 +152,36 @@ def check_initial_model(study: StudyConfig) -> None:
     arrays = named.load(path, foreign=True)
     if any(not np.isfinite(array).all() for array in arrays.values()):
         raise StudyError(f"initial_model: {path} holds values that are not finite.")
+
+
+def refuse_links(folder: Path, *names: str) -> None:
+    """Refuse to write into a run folder, perhaps somebody else's, in which a link would take what is written, appended
+    or removed elsewhere.
+
+    Parameters
+    ----------
+    names
+        Of the folders in it that are written to; without any, all that it holds.
+
+    Raises
+    ------
+    RunError
+        If there is a link.
+    """
+    for top in [folder / name for name in names] or [folder]:
+        if names and top.is_symlink():
+            raise _leads_elsewhere(top)
+        for parent, folders, files in os.walk(top):
+            for path in (Path(parent) / name for name in (*folders, *files)):
+                if path.is_symlink():
+                    raise _leads_elsewhere(path)
+
+
+def _leads_elsewhere(link: Path) -> RunError:
+    return RunError(
+        f"{link}: is a link to {os.readlink(link)}, where nothing of a run is written to. Put what it points to in its "
+        "place, or remove it."
+    )
 
 
 def reopen(folder: Path) -> Run:

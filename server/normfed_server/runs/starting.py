@@ -76,6 +76,8 @@ def check_for_hospitals(data: DataConfig) -> None:
     """
     if data.split is not None:
         raise StudyError("data.split divides people in a simulation; hospitals keep theirs. Leave it out.")
+    if data.people_per_site is not None:
+        raise StudyError("data.people_per_site keeps a simulation small; hospitals' people all count. Leave it out.")
     if data.normal == "lesion-free-slices":
         raise StudyError("data.normal: lesion-free-slices is for simulations; hospitals take lesion-free-tissue.")
 

@@ -19,7 +19,7 @@ from normfed_common.foundation.files import write_json
 from normfed_common.foundation.locks import exclusive
 from normfed_common.foundation.versions import PROTOCOL, installed_version
 from normfed_common.study.base import Frozen
-from normfed_common.study.data import SiteName
+from normfed_common.study.data import SiteName, not_meant_otherwise
 from normfed_server.state.chain import key_of, record
 from normfed_server.state.folder import ServerHome
 
@@ -98,6 +98,12 @@ def enrol(home: ServerHome, site: str, again: bool = False, people: int | None =
         TypeAdapter(SiteName).validate_python(site)
     except ValidationError as error:
         raise UserError(f"{site!r} cannot be a site's name: letters, digits, dot, hyphen and underscore.") from error
+    try:
+        not_meant_otherwise(site)
+    except ValueError as error:
+        raise UserError(
+            f"{site!r} cannot be a site's name: {error}. Choose another, such as hospital-{site}."
+        ) from error
     with _changing(home) as sites:
         if site in sites and not (again and sites[site].state == "invited"):
             raise UserError(

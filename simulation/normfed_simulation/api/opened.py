@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +21,8 @@ from normfed_common.foundation.errors import RunError
 from normfed_common.learning.score import ANOMALY
 from normfed_common.models.base import NormativeModel
 from normfed_common.wording.spelling import meant, sentences
-from normfed_server.report.headline import headline
-from normfed_server.results import frames, layout
+from normfed_server.report.headline import headline, in_short
+from normfed_server.results import frames
 from normfed_server.results.layout import RunResults
 from normfed_server.runs.folder import REPORT, reopen
 from normfed_simulation import people, remade
@@ -57,8 +58,8 @@ class OpenRun:
 
     @cached_property
     def results(self) -> RunResults:
-        """All figures, as metrics.json has them."""
-        return layout.read(self.folder)
+        """All figures, as metrics.json has them; of a simulation with the tests that are paired by patient."""
+        return people.results(self._run)
 
     @property
     def report(self) -> Path:
@@ -241,4 +242,10 @@ class OpenRun:
         return Site(sites[name].model_copy(update={"device": device}), self.study)
 
     def __repr__(self) -> str:
-        return f"<normfed run {self.study.name!r} in {self.folder}: {' '.join(headline(self.results))}>"
+        return f"<normfed run {self.study.name!r} in {self.folder}: {in_short(self.results)}>"
+
+    def _repr_html_(self) -> str:
+        """In a notebook also the headline of the report."""
+        first, *others = map(html.escape, headline(self.results))
+        said = "".join(f"<p>{sentence}</p>" for sentence in (f"<strong>{first}</strong>", *others))
+        return f"<p>{html.escape(repr(self)[1:-1])}</p>{said}<p>Report: {html.escape(str(self.report))}</p>"

@@ -1,20 +1,22 @@
 """Sentences for whoever calls from Python: what they would type on a command line is what they write in a call.
 
 Sentences name options and commands, whoever reads them: see `normfed_common.wording.commands`. `spoken_in_python` is
-put around the functions that people call; errors of ours leave these with `--site` as ``site=``, where the function has
+put around the functions that people call; what a person can fix leaves them without the frames inside, unless
+NORMFED_TRACEBACK is set, and errors of ours leave these with `--site` as ``site=``, where the function has
 such a parameter, and `normfed simulate --resume RUN` as ``normfed.resume('RUN')``.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Collection
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from normfed_common.foundation import plain_yaml
-from normfed_common.foundation.errors import NormfedError
+from normfed_common.foundation.errors import WHOLE, NormfedError, UserError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -65,6 +67,8 @@ def spoken_in_python(function: Callable[P, R]) -> Callable[P, R]:
         except NormfedError as error:
             if error.args and isinstance(error.args[0], str):
                 error.args = (as_called(error.args[0], parameters), *error.args[1:])
+            if isinstance(error, UserError) and not os.environ.get(WHOLE):
+                raise error.with_traceback(None) from None  # where we noticed it says nothing to whoever can fix it
             raise
 
     return called

@@ -47,17 +47,20 @@ def inspect(
     before = root = as_bids(folder, loaded)
     if loaded is not None:
         root = dividing.view(before, loaded, default_root())
-    of_study = None if study is None or loaded is None else (study, foreseen(loaded, read_dataset(root)))
-    inspection.inspect(root, check, every, folder, of_study, as_json)
+    dataset = read_dataset(root)
+    of_study = None
+    if study is not None and loaded is not None:
+        of_study = inspection.OfStudy(study, foreseen(loaded, dataset), loaded.data.sites)
+    inspection.inspect(dataset, check, every, folder, of_study, as_json)
     if quality:
         from normfed_client.operation.commands.quality import look_at_sites
 
-        look_at_sites(read_dataset(root), loaded, default_root() / "scans")
+        look_at_sites(dataset, loaded, default_root() / "scans")
     if page is not None:
         from normfed_simulation.who_has_what.page import write_page
 
         split = "" if loaded is None else dividing.described(loaded)
-        write_page(page, read_dataset(root), read_dataset(before), split)
+        write_page(page, dataset, dataset if before == root else read_dataset(before), split)
         if not as_json:
             typer.echo(f"Page: {page}")
 

@@ -52,7 +52,7 @@ AttackOption = Annotated[
     typer.Option(help="Make a site malicious, as SITE:ATTACK; attacks are sign-flip, scale, noise, nan. Repeatable."),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and the report's path.")]
-JsonOption = Annotated[
+JsonLinesOption = Annotated[
     bool,
     typer.Option(
         "--json",

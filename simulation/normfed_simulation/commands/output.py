@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -50,14 +52,36 @@ class Output:
         return self.silent
 
 
+class Terminated(KeyboardInterrupt):
+    """A batch system, or whoever else sends TERM, wants this to end as Ctrl-C does."""
+
+
 @contextmanager
 def interrupted(console: Console, cure: Callable[[], str] = lambda: AGAIN) -> Iterator[None]:
-    """Within, Ctrl-C ends with exit code 130 and what goes on, on lines that can be copied."""
+    """Within, Ctrl-C ends with exit code 130 and TERM with 143, and with what goes on, on lines that can be copied."""
+    try:
+        with _terminated():
+            yield
+    except KeyboardInterrupt as stopped:
+        console.print(f"\nStopped. {as_typed(cure())}", soft_wrap=True, highlight=False)
+        raise typer.Exit(143 if isinstance(stopped, Terminated) else 130) from None
+
+
+@contextmanager
+def _terminated() -> Iterator[None]:
+    """Within, TERM raises `Terminated`; elsewhere than in the main thread, which alone hears of it, nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
-    except KeyboardInterrupt:
-        console.print(f"\nStopped. {as_typed(cure())}", soft_wrap=True, highlight=False)
-        raise typer.Exit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

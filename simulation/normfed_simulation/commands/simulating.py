@@ -22,7 +22,7 @@ from normfed_simulation.commands.options import (
     DeviceOption,
     EngineName,
     EngineOption,
-    JsonOption,
+    JsonLinesOption,
     OutOption,
     QuietOption,
     RoundsOption,
@@ -67,7 +67,7 @@ def simulate(
         Path | None, typer.Option(help="Run folder of an interrupted run to finish; leave out STUDY.")
     ] = None,
     quiet: QuietOption = False,
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
     """Train one model at several hospitals on this machine, and report how well it finds lesions."""
     if resume is not None:
@@ -114,7 +114,7 @@ def compare(
     hospital_times: TimesOption = False,
     attack: AttackOption = None,
     quiet: QuietOption = False,
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
     """Train the same study under several strategies: who gains, who loses, by how much?"""
     path = study or shipped_study("siamese")
@@ -139,33 +139,21 @@ def statistics(
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
     quiet: QuietOption = False,
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
     """Show the cohorts of a study in figures, site by site, before anything is trained."""
     chosen = load_study(study or shipped_study("demo"), **parsed(changed or ()))  # ahead of what computes
 
-    from normfed_client.hospital.device import choose_device
     from normfed_server.report.cohort_words import show_cohorts
     from normfed_server.results import cohorts
-    from normfed_server.runs.folder import begin
-    from normfed_simulation import counting, experiment
-    from normfed_simulation import run_folder as runs
-    from normfed_simulation.datasets.recognition import together_as_bids
+    from normfed_simulation import counting
 
-    choose_device(device)
-    root = together_as_bids(data or [], chosen)
-    counting.check(chosen, root)
-    run = begin(chosen, out, {"statistics": True})
+    begun = counting.begin(chosen, data or [], out, _means(engine, device, workers))
     console, output = Console(stderr=True), Output(quiet, as_json)
-    count = experiment.worker_count(workers)
-    with (
-        runs.discarded_if_refused(run),
-        interrupted(console),
-        output.watching(console) as watcher,
-    ):
-        page = counting.count(run, root, engine.value, device, count, watcher)
-    if not output.told_to_scripts(page, run.folder):
-        show_cohorts(console, cohorts.read(run.folder))
+    with interrupted(console), output.watching(console) as watcher:
+        page = begun.finish(watcher)
+    if not output.told_to_scripts(page, begun.run.folder):
+        show_cohorts(console, cohorts.read(begun.run.folder))
         console.print(f"Page: [bold]{page}[/]", soft_wrap=True, highlight=False)
 
 
@@ -237,16 +225,16 @@ def _print_summary(console: Console, run: Run, report_path: Path, with_league: b
     from normfed_server.report.drowned import drowned
     from normfed_server.report.headline import headline
     from normfed_server.report.promises import summary
+    from normfed_server.report.strategies import comparison
     from normfed_server.report.words import alone_sentences, participation_sentence
-    from normfed_server.results.layout import read
     from normfed_server.runs.folder import FIGURES, PRIVACY, TABLES
-    from normfed_simulation import patients
+    from normfed_simulation import patients, people
     from normfed_simulation.commands.tables import league_table, models_table, unseen_table
 
-    folder, results = run.folder, read(run.folder)
+    folder, results = run.folder, people.results(run)
     for sentence in alone_sentences(results):
         console.print(f"[yellow]![/] {plain(sentence)}", highlight=False)
-    first, *others = headline(results)
+    first, *others = [*comparison(results), *headline(results)]
     console.print(f"[bold]{plain(first)}[/]", highlight=False)
     for sentence in others:
         console.print(plain(sentence), highlight=False)

@@ -8,9 +8,8 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from normfed_server.paper.choice import told
 from normfed_server.report.verdicts import OURS, SAME, same, unnoticed
-from normfed_server.report.words import trainings_spread
+from normfed_server.report.words import small, trainings_spread
 from normfed_server.results.chance import chance
 from normfed_server.results.layout import (
     AUROC,
@@ -44,7 +43,7 @@ def models_table(results: RunResults) -> Table:
     table.add_column("", overflow="fold", min_width=len(UNSEEN))
     for title in (*shown.values(), "worst site's AUROC"):
         table.add_column(title, justify="right")
-    table.add_row("chance", *(_short(chance(results, metric)) for metric in shown), style="dim")
+    table.add_row("chance", *(_chance(chance(results, metric)) for metric in shown), style="dim")
     for name, model in results.evaluation.items():
         worst = model.worst_site.get(AUROC)
         cells = [_cell(model.all.get(metric), model.trainings.get(metric)) for metric in shown]
@@ -86,7 +85,7 @@ def league_table(results: RunResults) -> Table:
         auroc = row.figures[AUROC]
         gained = row.gain_over_local[PRECISION] if row.gain_over_local else None
         table.add_row(
-            row.name,
+            str(row.strategy["name"]) if row.name == OURS and row.strategy else row.name,
             _short(auroc.mean) + trainings_spread(auroc, " [dim]±{:.3f}[/]").replace("0.", "."),
             _short(auroc.worst_site.mean if auroc.worst_site else None),
             _short(row.figures[PRECISION].mean),
@@ -98,7 +97,7 @@ def league_table(results: RunResults) -> Table:
     table.caption = "gain: in AP, over each site training alone; +/-: sites that gain/lose beyond their interval. "
     table.caption += "worst: AUROC at the worst site. MB, s: of a round, over all its sites. Chance: AUROC "
     share = chance(results, PRECISION)
-    table.caption += f"{_short(chance(results, AUROC))}{'' if share is None else f', AP {_short(share)}'}."
+    table.caption += f"{_chance(chance(results, AUROC))}{'' if share is None else f', AP {_chance(share)}'}."
     if any(len(row.figures[AUROC].trainings) > 1 for row in results.league):
         table.caption += " ±: sd over trainings."
     return table
@@ -123,10 +122,14 @@ def _short(value: float | None, sign: str = "") -> str:
     return text if float(text) else text.lstrip("+-")
 
 
+def _chance(share: float | None) -> str:
+    return "–" if share is None else BARE_ZERO.sub(".", small(share))
+
+
 def _cell(figure: Figure | None, trained: Trainings | None = None) -> str:
     if figure is None or figure.mean is None:
         return "–"
-    text = _short(figure.mean) + _interval("", told(figure.ci95, figure.n))
+    text = _short(figure.mean) + _interval("", figure.ci95)
     return text if trained is None else text + _interval("tr. ", trained.ci95)
 
 

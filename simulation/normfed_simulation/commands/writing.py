@@ -49,8 +49,11 @@ def init(
     if file.exists():
         raise StudyError(f"{file}: is there already. Choose another file with -o, or remove it.")
     name = data.resolve().name if data is not None and out is None else None
-    study = beginning.write(file, like, data, name)
+    begun = beginning.write(file, like, data, name)
+    study = begun.study
     typer.echo(f"Study: {file}, called {study.name}, model {study.model['name']}")
+    for reason in begun.reasons:
+        typer.echo(reason)
     typer.echo(f"Schema for editors: {file.with_name(FILE)}")
     where = f" --data {data}" if data is not None else "" if study.data.made else " --data DIR"
     if where:

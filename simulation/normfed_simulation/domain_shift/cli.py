@@ -21,7 +21,7 @@ from normfed_simulation.commands.options import (
     DeviceOption,
     EngineName,
     EngineOption,
-    JsonOption,
+    JsonLinesOption,
     OutOption,
     QuietOption,
     RoundsOption,
@@ -79,7 +79,7 @@ def domain_shift(
         Path | None, typer.Option(help="Folder of an interrupted study to finish; leave out STUDY.")
     ] = None,
     quiet: QuietOption = False,
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
     """How much does a model lose when it meets another scanner, and which harmonization wins it back?"""
     path = study or shipped_study("domain-shift")

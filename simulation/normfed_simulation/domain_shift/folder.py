@@ -21,7 +21,7 @@ from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import inside, write_json, write_text
 from normfed_common.studies import load_study
 from normfed_common.study.config import StudyConfig
-from normfed_server.runs.folder import Run, begin_in, check_initial_model, new_folder, reopen
+from normfed_server.runs.folder import Run, begin_in, check_initial_model, new_folder, refuse_links, reopen
 from normfed_server.runs.folder import begun as has_begun
 from normfed_simulation.domain_shift.harmonizations import Shift, planned
 from normfed_simulation.run_folder import discarded_unless
@@ -66,11 +66,12 @@ class ShiftFolder:
         Raises
         ------
         RunError
-            If there is the run of another study in its place.
+            If there is the run of another study in its place, or one with links.
         """
         folder, study = self.run_folder(harmonization), self.shift.studies[harmonization]
         if not (folder / "study.yaml").exists():
             return begin_in(study, folder)
+        refuse_links(folder)
         run = reopen(folder)
         expected = study.model_copy(update={"initial_model": run.study.initial_model})
         if run.study.digest != expected.digest:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from normfed_common.metrics.summary import Summary, add, averaged, difference_interval, percentile_interval, t_interval
-from normfed_server.report.lesions import FEWEST_PATIENTS
+from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import Difference, Trainings
 from normfed_server.results.league import beyond
 from normfed_simulation.domain_shift.layout import Compared, Gap, Share, Verdict
@@ -35,7 +35,8 @@ def spread(means: Sequence[float]) -> Trainings | None:
 def difference(ours: Trained, theirs: Trained, metric: str) -> Difference:
     """Ours less theirs, a person counting with the mean over the trainings."""
     a, b = averaged(ours), averaged(theirs)
-    return Difference(mean=a.mean(metric) - b.mean(metric), ci95=difference_interval(a, b, metric))
+    n = min(a.n(metric), b.n(metric))
+    return Difference(mean=a.mean(metric) - b.mean(metric), n=n, ci95=difference_interval(a, b, metric))
 
 
 def compared(ours: Trained, theirs: Trained, metric: str) -> Compared:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from normfed_common.foundation.files import write_text
 from normfed_common.study.base import Frozen
+from normfed_server.results.enough import BothOfEnough
 from normfed_server.results.layout import AtSite, Difference, Interval, Number, Trainings
 from normfed_server.results.reading import read_as
 
@@ -30,7 +31,7 @@ class ApproachFigures(Frozen):
 
     n: int = Field(description="patients")
     mean: Number
-    ci95: Interval = Field(description="bootstrap over patients, within sites")
+    ci95: Annotated[Interval, BothOfEnough] = Field(description="bootstrap over patients, within sites")
     sites: dict[str, Number]
     worst_site: AtSite | None
     trainings: Trainings | None = Field(None, description="where the model was trained several times")

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from normfed_common.algorithms.arms import FEDERATED, OWN
 from normfed_common.study.domain_shift import NONE
-from normfed_server.report.lesions import FEWEST_PATIENTS
-from normfed_server.report.words import listed
+from normfed_server.report.words import listed, signed
+from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import Interval
 from normfed_server.results.models import UNSEEN
 from normfed_simulation.domain_shift.figures import ONLY
@@ -66,8 +66,8 @@ def _losses(results: DomainShift, one: HarmonizationResults) -> list[str]:
     if whole.trainings is not None:
         low, high = whole.trainings.ci95
         sentences.append(
-            f"Over {len(whole.trainings.means)} trainings that last difference is {_s(whole.trainings.mean)} "
-            f"(95 % interval over trainings {_s(low)} to {_s(high)})."
+            f"Over {len(whole.trainings.means)} trainings that last difference is {signed(whole.trainings.mean)} "
+            f"(95 % interval over trainings {signed(low)} to {signed(high)})."
         )
     elif results.drawn:
         sentences.append("Every model was trained once: what another draw would change is not known (--repeats).")
@@ -99,15 +99,17 @@ def _of_strangers(results: DomainShift, figures: MetricFigures) -> list[str]:
 
 def _loss(gap: Gap) -> str:
     if gap.n < FEWEST_PATIENTS:
-        return f"a difference of {_s(gap.gap.mean)}, of which so few patients say nothing"
+        return f"a difference of {signed(gap.gap.mean)}, of which so few patients say nothing"
     if trainings_differ(gap):
-        return f"a tie, for trainings do not agree on the difference of {_s(gap.gap.mean)}"
+        return f"a tie, for trainings do not agree on the difference of {signed(gap.gap.mean)}"
     if is_gap(gap):
         return f"a loss of {_n(gap.gap.mean)} ({_interval(gap.gap.ci95)})"
     high = gap.gap.ci95[1]
     if high is not None and high <= -0.0005:
         return f"no loss, but {_n(-(gap.gap.mean or 0))} more ({_interval(gap.gap.ci95)})"
-    return f"a tie, for the difference of {_s(gap.gap.mean)} has an interval that holds 0 ({_interval(gap.gap.ci95)})"
+    return (
+        f"a tie, for the difference of {signed(gap.gap.mean)} has an interval that holds 0 ({_interval(gap.gap.ci95)})"
+    )
 
 
 def _won(harmonized: Mapping[str, HarmonizationResults]) -> list[str]:
@@ -222,7 +224,7 @@ def _biology(found: Mapping[str, HarmonizationResults]) -> list[str]:
     if not known:
         whys = sorted({fit.why for fit in ages.values() if fit is not None and fit.why})
         return [f"What is left of age is not known: {why}." for why in whys]
-    parts = [f"{_s(fit.r2)} {_name(name)} ({_interval(fit.ci95)})" for name, fit in known.items()]
+    parts = [f"{signed(fit.r2)} {_name(name)} ({_interval(fit.ci95)})" for name, fit in known.items()]
     return [
         f"Age is read from the same figures, of scanners that the regression never saw, with an R2 of {listed(parts)}."
     ]
@@ -233,11 +235,11 @@ def _told(one: HarmonizationResults, what: str) -> Told | None:
 
 
 def _verdict(found: Compared) -> str:
-    return f"{found.verdict} ({_s(found.mean)}, {_interval(found.ci95)})"
+    return f"{found.verdict} ({signed(found.mean)}, {_interval(found.ci95)})"
 
 
 def _changed(name: str, unseen: ApproachFigures, found: Compared) -> str:
-    return f"{name} ({_n(unseen.mean)}, {_s(found.mean)}, {_interval(found.ci95)})"
+    return f"{name} ({_n(unseen.mean)}, {signed(found.mean)}, {_interval(found.ci95)})"
 
 
 def _share(share: Share) -> str:
@@ -259,18 +261,11 @@ def _patients(count: int) -> str:
 
 def _interval(ends: Interval | None) -> str:
     low, high = ends or (None, None)
-    return "no interval" if low is None or high is None else f"95 % {_s(low)} to {_s(high)}"
+    return "no interval" if low is None or high is None else f"95 % {signed(low)} to {signed(high)}"
 
 
 def _n(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
-
-
-def _s(value: float | None) -> str:
-    if value is None:
-        return "–"
-    shown = f"{value:+.3f}"
-    return shown[1:] if float(shown) == 0 else shown
 
 
 def _percent(value: float | None) -> str:

@@ -13,11 +13,12 @@ from matplotlib.figure import Figure
 from normfed_common.foundation import seeds
 from normfed_server.paper import style
 from normfed_server.report.cells import p_value
+from normfed_server.report.words import minus
+from normfed_server.results.enough import FEWEST_PATIENTS
 
 LIMITS = 1.96  # standard deviations on either side of the mean difference: 95 % of a normal distribution
-FEWEST = 6  # patients, or lesions, with fewer of whom nothing is drawn
+FEWEST_LESIONS = 6  # with fewer of which no share of those found is drawn
 BINS = 5  # of lesions by size, with as many in each as can be
-BEHIND = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5}  # what is written over points
 WIDE = 44  # letters of a line below a panel
 RESAMPLINGS = 1000  # of patients, whose lesions go together
 
@@ -36,7 +37,7 @@ def agreement(volume: pd.DataFrame) -> Figure | None:
     Source: Bland & Altman 1986, Lancet 1(8476):307-310.
     """
     volume = volume[volume["lesion_ml"] > 0]
-    if len(volume) < FEWEST:
+    if len(volume) < FEWEST_PATIENTS:
         return None
     found, drawn = volume["found_ml"].to_numpy(), volume["lesion_ml"].to_numpy()
     means, differences = (found + drawn) / 2, found - drawn
@@ -48,14 +49,12 @@ def agreement(volume: pd.DataFrame) -> Figure | None:
         axes.xaxis.set_major_formatter("{x:g}")
     for value, dashes, what in (
         (middle, "-", "mean"),
-        (high, (0, (4, 2)), f"mean + {LIMITS} SD"),
-        (low, (0, (4, 2)), f"mean − {LIMITS} SD"),
+        (high, (0, (4, 2)), f"+ {LIMITS} SD"),
+        (low, (0, (4, 2)), f"− {LIMITS} SD"),
     ):
         axes.axhline(value, color=style.QUIET, linewidth=0.8, linestyle=dashes)
-        text = f"{what}: {value:+.1f}".replace("-", "−")
-        axes.annotate(
-            text, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7, bbox=BEHIND
-        )
+        text, at = f"{what}\n{minus(f'{value:+.1f}')}", (1.02, value)  # beside the points, which it must not hide
+        axes.annotate(text, at, xycoords=("axes fraction", "data"), ha="left", va="center", fontsize=7)
     axes.set(xlabel="mean of both volumes, ml", ylabel="found less that of the mask, ml")
     style.legend_below(figure, [axes], columns=3)
     return figure
@@ -68,7 +67,7 @@ def limits(differences: np.ndarray) -> tuple[float, float, float]:
 
 
 def paired(
-    ours: np.ndarray, theirs: np.ndarray, kinds: Sequence[str], title: str, other: str, p: float
+    ours: np.ndarray, theirs: np.ndarray, kinds: Sequence[str], title: str, other: str, p: float | None
 ) -> Figure | None:
     """Every patient's figure by two models, against each other; None for fewer than six patients.
 
@@ -79,17 +78,17 @@ def paired(
     title, other
         Of the metric, and of the model that is not ours.
     p
-        Of the signed-rank test over these patients; NaN where nothing was tested.
+        Of the signed-rank test over these patients, corrected for all models compared; None where there was none.
     """
     both = np.isfinite(ours) & np.isfinite(theirs)
     x, y = theirs[both], ours[both]
-    if len(x) < FEWEST:
+    if len(x) < FEWEST_PATIENTS:
         return None
     figure, (axes,) = style.panels(width_mm=style.COLUMN_MM, height_mm=98)
     axes.axline((0, 0), slope=1, color=style.QUIET, linewidth=0.8, linestyle=(0, (4, 2)))
     _by_kind(axes, x, y, [kind for kind, kept in zip(kinds, both, strict=True) if kept])
     said = f"federated higher in {(y > x).sum()} of {len(x)} patients"
-    if np.isfinite(p):
+    if p is not None:
         said += f", {p_value(p)}"
     axes.set_title(said)
     ends = min(0.0, x.min(), y.min()), max(1.0, x.max(), y.max())
@@ -115,7 +114,7 @@ def sizes(lesion: pd.DataFrame) -> Figure | None:
     lesion
         Of one model, the columns of `LESIONS`.
     """
-    if len(lesion) < FEWEST:
+    if len(lesion) < FEWEST_LESIONS:
         return None
     figure, (axes,) = style.panels(width_mm=style.COLUMN_MM, height_mm=70)
     volume, found = lesion["ml"].to_numpy(), lesion["found"].to_numpy(float)
@@ -140,7 +139,7 @@ def groups(lesion: pd.DataFrame) -> list[tuple[float, float, float, float, int]]
     drawn = rng.multinomial(patients, np.full(patients, 1 / patients), RESAMPLINGS)
     order = np.argsort(lesion["ml"].to_numpy(), kind="stable")
     result = []
-    for part in np.array_split(order, min(BINS, len(order) // FEWEST)):
+    for part in np.array_split(order, min(BINS, len(order) // FEWEST_LESIONS)):
         found = lesion["found"].to_numpy(float)[part]
         weights = drawn[:, whose[part]]
         counts = weights.sum(1)

@@ -12,7 +12,6 @@ from normfed_common.algorithms.arms import FEDERATED
 from normfed_server.paper import writing
 from normfed_server.paper.attempts import attempted
 from normfed_server.report.verdicts import best_baseline
-from normfed_server.results import layout
 from normfed_server.results.layout import RunResults
 from normfed_server.results.paper_names import remove_stale
 from normfed_server.runs.folder import FIGURES, PATIENTS, Run
@@ -24,12 +23,12 @@ if TYPE_CHECKING:
 
 def write_paper(run: Run) -> list[Path]:
     """Write tables/ and figures/ of a finished run; returns the paths."""
-    found = writing.write_paper(run)
+    results = people.results(run)
+    found = writing.write_paper(run, results)
     if not run.sites_file.exists():
         return found
     from normfed_simulation.paper.tables import write_tables  # pandas
 
-    results = layout.read(run.folder)
     return [
         *found,
         *attempted(run.folder, "tables of patients", lambda: write_tables(run, results)),
@@ -64,7 +63,7 @@ def figures(run: Run, results: RunResults) -> Iterator[tuple[str, Figure | None]
         ours, theirs = ({(row["site"], row["name"]): row for row in people.rows(run, of)} for of in (FEDERATED, best))
         both = [key for key in ours if key in theirs]
         mine, its = (np.array([of[key].get(metric) for key in both], float) for of in (ours, theirs))
-        p = people.significance(run, [best], metric)[best]
+        p = results.p_value(best, metric)
         kinds = [str(ours[key]["kind"]) for key in both]
         title, other = results.metrics[metric].title, results.title(best)
         yield f"patients-{metric}", agreement.paired(mine, its, kinds, title, other, p)

@@ -13,7 +13,7 @@ from rich.console import Console
 from normfed_common.foundation.errors import StudyError
 from normfed_common.wording.commands import as_typed
 from normfed_common.wording.terminal_text import plain
-from normfed_simulation.commands.options import DeviceOption, JsonOption, OutOption, QuietOption, WorkersOption
+from normfed_simulation.commands.options import DeviceOption, JsonLinesOption, OutOption, QuietOption, WorkersOption
 from normfed_simulation.commands.output import Output, resumable
 
 if TYPE_CHECKING:  # the list of commands must load nothing that computes
@@ -60,7 +60,7 @@ def reproduce(
         Path | None, typer.Option(help="Folder of an interrupted reproduction to finish; leave out NAME.")
     ] = None,
     quiet: QuietOption = False,
-    as_json: JsonOption = False,
+    as_json: JsonLinesOption = False,
 ) -> None:
     """Reproduce a published table, given its data, and print our figures beside the published ones."""
     if name is None and resume is None:

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from normfed_common.study.base import Frozen
-from normfed_server.report.lesions import FEWEST_PATIENTS
+from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import Figure, Interval, Number
 from normfed_simulation.reproduction.recipe import PEOPLE, PublishedFigure, Row
 

@@ -21,7 +21,7 @@ from normfed_common.foundation.files import inside, write_text
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.validation import validate
-from normfed_server.runs.folder import Run, begin_in, new_folder, reopen
+from normfed_server.runs.folder import Run, begin_in, new_folder, refuse_links, reopen
 from normfed_server.runs.folder import begun as has_begun
 from normfed_simulation.reproduction.data import Folders
 from normfed_simulation.reproduction.recipe import Recipe
@@ -65,9 +65,18 @@ class ReproductionFolder:
         return inside(self.path, ARMS, arm)
 
     def run(self, arm: str, study: StudyConfig) -> Run:
-        """The run of an arm, which begins now if it has not yet."""
+        """The run of an arm, which begins now if it has not yet.
+
+        Raises
+        ------
+        RunError
+            If a run is there that cannot be taken up.
+        """
         folder = self.run_folder(arm)
-        return reopen(folder) if (folder / "study.yaml").exists() else begin_in(study, folder)
+        if not (folder / "study.yaml").exists():
+            return begin_in(study, folder)
+        refuse_links(folder)
+        return reopen(folder)
 
 
 def begin(begun: Begun, out: Path) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.table import Table
 
 from normfed_common.wording.terminal_text import plain
-from normfed_server.report.words import interval, number, signed
+from normfed_server.report.words import interval, minus, number, signed
 from normfed_simulation.commands.tables import NARROW
 from normfed_simulation.reproduction.comparing import COUNTS, Compared, ComparedRow
 from normfed_simulation.reproduction.layout import Reproduction
@@ -116,7 +116,7 @@ def published(metric: str, figure: PublishedFigure) -> str:
 def difference(figure: Compared) -> str:
     """Ours less theirs."""
     if figure.metric in COUNTS and figure.difference is not None:
-        return f"{figure.difference:+.0f}"
+        return minus(f"{figure.difference:+.0f}")
     return signed(figure.difference)
 
 

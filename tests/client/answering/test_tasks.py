@@ -12,6 +12,7 @@ import pytest
 from attacker import RULES, Server, offered, study
 
 from normfed_client.answering.journal import LOG
+from normfed_client.hospital.folder import open_hospital
 from normfed_client.hospital.outbox import Outbox
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode
@@ -85,6 +86,29 @@ def test_a_site_that_measured_does_so_again_when_the_server_resumes_with_another
     assert again["normal"].sum() == first["normal"].sum()
     np.testing.assert_array_equal(measured(server, low, high)["moments"], figures["moments"])
     assert left(server) == ["served.safetensors"]
+
+
+def test_a_hospital_with_too_few_patients_counts_those_held_out_and_measures_nothing(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = cohorts.write(tmp_path / "data", {"north": {"control": 14, "WMH": 1}})
+    made = Rehearsal(tmp_path / "federation", data, {"north": ("north",)}, settings=RULES)
+    server = Server(made.folder / "north", monkeypatch)
+    low, high = scored(server)
+    answer, found = server.answer("evaluate.count", ASKED, low=low, high=high, **RANKS)
+    assert found["held_out_people"].sum() == answer.subjects >= RULES["minimum_people"]
+    assert found["held_out"].any()
+    assert not found["normal"].any()
+    assert not found["lesion"].any()
+    assert left(server) == ["served.safetensors"]  # nobody's scores
+    edges = common_edges.arrays(np.linspace(low, high, 50), 0.5)
+    for task, arrays, more in (
+        ("evaluate.measure", edges, {"threshold": 0.5}),
+        ("evaluate.score", offered({}), {"detail": "ranking"}),
+    ):
+        before = len(open_hospital(server.folder).releases().all())
+        assert error_code(server.ask(task, ASKED, arrays, **more, **RANKS)) == SiteCode.COHORT_TOO_SMALL
+        assert len(open_hospital(server.folder).releases().all()) == before
 
 
 def test_after_a_crash_between_the_answer_and_its_sending_no_scores_stay(

@@ -200,6 +200,18 @@ def test_a_scan_that_is_a_broken_link_is_no_scan_and_is_said(tmp_path: Path) -> 
     assert visit.lacks(["FLAIR"]) == f"has no FLAIR (expected {expected}; found {expected}, which is a broken link)"
 
 
+@pytest.mark.parametrize("place", ["sub-01/anat/sub-01_FLAIR.nii.gz", "participants.json", "derivatives"])
+def test_a_pipe_which_would_be_read_for_ever_is_refused_and_a_hidden_one_is_nobodys(tmp_path: Path, place: str) -> None:
+    root = dataset(tmp_path / "d", [ROW])
+    (root / "sub-01" / "anat").mkdir(parents=True)
+    (root / "sub-01" / "anat" / "sub-01_T1w.nii.gz").touch()
+    os.mkfifo(root / ".editor")
+    assert len(read_dataset(root).visits) == 1
+    os.mkfifo(root / place)
+    with pytest.raises(DatasetError, match=rf"^{root / place}: is neither a file nor a folder"):
+        read_dataset(root)
+
+
 @pytest.mark.parametrize("links", [("sub-01",), ("sub-01", "sub-02"), ("sub-01/anat", "derivatives")])
 def test_links_that_lead_back_are_one_sentence_and_others_are_followed(tmp_path: Path, links: tuple[str, ...]) -> None:
     """A dataset with two of them, of which each is in the other as well, has more files than anybody can list."""

@@ -291,6 +291,34 @@ def test_nobody_has_two_roles_and_visits_stay_together(
         assert bool(test) == bool(patients)
 
 
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(2, 20), st.integers(1, 2))
+def test_a_few_people_of_a_site_are_drawn_in_the_proportions_of_healthy_and_ill(
+    controls: int, patients: int, most: int, sessions: int
+) -> None:
+    roles = assign(crowd(controls, patients, sessions), "a", study(people_per_site=most))
+    healthy, ill = len(subjects(roles.train) | subjects(roles.held_out)), len(subjects(roles.test))
+    assert healthy + ill == min(most, controls + patients)
+    assert len(roles.everybody()) == sessions * (healthy + ill)
+    if controls + patients > most:
+        assert abs(ill - most * patients / (controls + patients)) <= 1
+    assert (healthy > 0, ill > 0) == (controls > 0, patients > 0)
+
+
+def test_which_few_people_depends_on_the_seed_and_a_hospitals_all_count() -> None:
+    everybody = crowd(20, 10)
+    few = assign(everybody, "a", study(people_per_site=6))
+    assert few == assign(everybody[::-1], "a", study(people_per_site=6))
+    assert few != assign(
+        everybody, "a", resolve({**study(people_per_site=6).model_dump(mode="json"), "seed": 5}, "test")
+    )
+    assert len(assign(everybody, "a", study(people_per_site=6), LOTS).everybody()) == 30
+
+
+def test_of_patients_whose_tissue_is_learnt_from_the_healthy_take_no_place() -> None:
+    roles = assign(crowd(20, 10), "a", study(people_per_site=6, normal="lesion-free-tissue"))
+    assert len(subjects(roles.everybody())) == 6
+
+
 def test_roles_depend_on_seed_and_site_not_on_order() -> None:
     everybody = crowd(20, 0)
     first = assign(everybody, "a", study())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -182,4 +183,6 @@ def test_no_figure_of_a_patient_depends_on_the_score_of_what_is_ignored(
         figures.append((low, high, {name: array.tolist() for name, array in counts.items()}))
         ranked = Evaluation(Site(config, study()), "ranked", 0).rank({"name": "intensity"}, {})
         figures.append((low, high, repr(ranked)))
+        people = json.loads((out / "people" / "ranked.json").read_text())
+        assert [row["name"] for row in people] == [case.visit.name for case in evaluation.test]
     assert figures[:2] == figures[2:]

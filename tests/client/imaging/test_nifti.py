@@ -1,6 +1,7 @@
 """Files of scans: each fault has its sentence, and what is read is the same whatever the orientation and type."""
 
 import gzip
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -58,6 +59,12 @@ def broken(path: Path, kind: str) -> Path:
         save(path, np.random.default_rng(0).random((12, 12, 12, 3), np.float32))
     elif kind == "two dimensions":
         save(path, np.random.default_rng(0).random((64, 64), np.float32))
+    elif kind == "pipe":
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.unlink(missing_ok=True)
+        path.mkdir()
     elif kind == "few slices":
         save(path, np.random.default_rng(0).random((64, 64, 3), np.float32))
     elif kind == "complex":
@@ -94,6 +101,8 @@ def broken(path: Path, kind: str) -> Path:
 FAULTS = [
     ("missing", "no such file"),
     ("link to nowhere", "no such file"),
+    ("pipe", "not a file, but a folder, a pipe or a device"),
+    ("folder", "not a file, but a folder, a pipe or a device"),
     ("empty", "not readable as NIfTI"),
     ("text", "not readable as NIfTI"),
     ("gzip cut short", "damaged"),

@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,19 @@ def test_nothing_is_hidden_from_the_validator_but_what_bids_has_no_name_for() ->
     assert {pattern.rsplit("_", 1)[-1] for pattern in IGNORED} == {
         *("map.nii.gz", "map.json", "clusters.tsv", "clusters.json", "scores.tsv", "scores.json")
     }
+
+
+def test_two_who_score_into_one_folder_at_once_lose_nobody_and_name_their_datasets_apart(tmp_path: Path) -> None:
+    datasets = [tmp_path / "first", tmp_path / "second"]
+    outs = [Derivatives(tmp_path / "out", [dataset]) for dataset in datasets]  # each before the other begins
+    for out in outs:
+        out.begin()
+    assert [out.uri(dataset / "a", dataset) for out, dataset in zip(outs, datasets, strict=True)] == [
+        "bids:raw:a",
+        "bids:raw2:a",
+    ]
+    people = [f"sub-{number:02d}" for number in range(24)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda person: outs[int(person[-1]) % 2].note([row(person)]), people))
+    assert [r["participant_id"] for r in table(tmp_path / "out" / "scores.tsv")] == people
+    assert [r["participant_id"] for r in table(tmp_path / "out" / "participants.tsv")] == people

@@ -222,3 +222,13 @@ def test_what_is_odd_about_a_dataset_is_noted_of_whom_it_is_asked(tmp_path: Path
     scan = next((data / "sub-acontrol00").rglob("*_T1w.nii.gz"))
     assert of([scan]).notes == of([scan.parent]).notes == [note]
     assert of([data / "sub-acontrol01"]).notes == []
+
+
+def test_a_scan_that_the_model_does_not_look_at_is_answered_by_its_neighbour_which_is_said(dataset: Path) -> None:
+    flair = next((dataset / "sub-acontrol00").rglob("*_FLAIR.nii.gz"))
+    found = gather([flair], {}, [], DataConfig(modalities=("T1w",)))
+    (note,) = found.notes
+    assert note.what == "sub-acontrol00"
+    assert "does not look at FLAIR, which was given, but at the person's T1w beside it" in note.why
+    assert note.why.endswith("_T1w.nii.gz")
+    assert gather([flair], {}, [], DataConfig(modalities=("FLAIR", "T1w"))).notes == []

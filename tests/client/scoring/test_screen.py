@@ -124,3 +124,12 @@ def test_rows_and_totals_of_the_result() -> None:
     assert (scores.scored, scores.failed) == (rows[:1], rows[1:])
     assert [row.name for row in rows] == ["sub-1_ses-a", "sub-2"]
     assert json.loads(json.dumps(rows[0].as_json()))["map"] is None
+
+
+def test_what_the_columns_mean_is_said_below(dataset: Path, tmp_path: Path, cache: Path) -> None:
+    run = written(tmp_path / "run")
+    set_threshold(run, 0.9)
+    shown = normfed("score", run, dataset / "sub-acontrol00", "--out", tmp_path / "maps").stdout
+    assert "98 % quantile: of the anomaly in the brain" in shown
+    assert "given: a mask that was given or lay beside the scan." in shown
+    assert "template:" not in shown  # nobody's

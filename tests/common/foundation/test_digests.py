@@ -139,3 +139,10 @@ def test_what_is_set_apart_keeps_its_content_under_a_name_of_its_own(tmp_path: P
     assert sorted(path.read_text() for path in kept) == ["first", "second"]
     assert all(path.name.startswith("m.safetensors.damaged-") for path in kept)
     assert not list(tmp_path.glob("*.safetensors"))  # nobody takes it for a good one
+
+
+def test_what_is_no_file_has_no_digest_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(OSError, match="not a file, but a folder, a pipe or a device"):
+            digests.of_file(path)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from normfed_common.foundation.locks import exclusive
+from normfed_common.foundation.locks import alone, alone_if_possible, exclusive, is_held
 
 HOLDER = """
 import sys
 from pathlib import Path
-from normfed_common.foundation.locks import exclusive
+from normfed_common.foundation.locks import alone, alone_if_possible, exclusive, is_held
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -89,3 +89,45 @@ def test_threads_exclude_each_other(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert met == []
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_whoever_is_alone_with_a_file_or_folder_keeps_others_out_until_it_leaves(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "there"
+    path.mkdir() if kind == "folder" else path.touch()
+    assert not is_held(path)
+    with alone(path):
+        assert is_held(path)
+        with pytest.raises(BlockingIOError), alone(path):
+            pytest.fail("two are alone")
+    assert not is_held(path)
+    with pytest.raises(FileNotFoundError), alone(tmp_path / "nowhere"):
+        pytest.fail("alone with nothing")
+
+
+def test_what_a_process_shares_nobody_is_alone_with_until_it_ends(tmp_path: Path) -> None:
+    code = "from pathlib import Path; from normfed_common.foundation.locks import share; import sys\n"
+    code += "share(Path(sys.argv[1])); print('shared', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "shared\n"
+        assert not is_held(tmp_path)
+        with pytest.raises(BlockingIOError), alone(tmp_path):
+            pytest.fail("alone with what is shared")
+        holder.communicate()
+    with alone(tmp_path):
+        assert is_held(tmp_path)
+
+
+def test_where_nothing_can_be_locked_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no locks here")
+
+    with alone_if_possible(tmp_path):
+        assert is_held(tmp_path)
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with alone_if_possible(tmp_path, wait=True):
+        pass
+    with pytest.raises(OSError, match="no locks here"), alone(tmp_path):
+        pytest.fail("it is said to be alone")

@@ -63,10 +63,8 @@ def told(z: float, q: float, epsilon: float) -> float:
     return float((1 - q) * without + q * within - math.exp(epsilon) * without)
 
 
-def test_epsilon_is_within_a_thousandth_of_dp_accountings_over_200_settings() -> None:
-    grid = alone() + composed()
-    assert len(grid) == 200
-    for releases, delta in grid:
+def test_epsilon_is_within_a_thousandth_of_dp_accountings() -> None:
+    for releases, delta in (alone() + composed())[::3]:
         found = epsilon(releases, delta)
         other = by_loss_distributions(releases, delta, step=found / 2000)
         assert found == pytest.approx(other, rel=1e-3), (releases, delta)
@@ -95,7 +93,7 @@ def test_an_epsilon_of_nothing_is_none_where_delta_is_the_distance_of_the_two_di
     assert epsilon([SampledGaussian(1.0), SampledGaussian(0.0, 0.5)], 1e-5) == math.inf
 
 
-@pytest.mark.parametrize("releases", [releases for releases, delta in alone()[::2] + composed()[:20]])
+@pytest.mark.parametrize("releases", [releases for releases, delta in alone()[::4] + composed()[:20]])
 def test_epsilon_is_never_above_that_of_renyi_privacy(releases: Releases) -> None:
     from opacus.accountants.analysis.rdp import compute_rdp, get_privacy_spent
 

@@ -42,7 +42,7 @@ def added(counts: Counts) -> np.ndarray:
 
 
 def calibrated(held_out: Counts, by: ThresholdBy = "tissue", people: Mapping[str, int] = PEOPLE) -> Calibration:
-    return calibrate(held_out, people, 0.0, HIGH, SPECIFICITY, by, added, instead=7.5)
+    return calibrate(held_out, people, 0.0, HIGH, SPECIFICITY, by, added, instead=7.5, scans=9)
 
 
 def classes(parts: list[np.ndarray], by: ThresholdBy) -> list[np.ndarray]:
@@ -149,9 +149,9 @@ def test_no_site_has_more_than_its_share_of_a_class_however_it_spreads_its_voxel
         found: np.ndarray = np.sum([row / max(row.sum(), 1) for row in counts.values()], axis=0)
         return found
 
-    found = calibrate(held_out, PEOPLE, 0.0, HIGH, 0.6, "tissue", alike, 7.5)
+    found = calibrate(held_out, PEOPLE, 0.0, HIGH, 0.6, "tissue", alike, 7.5, 9)
     assert found.thresholds[3] < HIGH / 2
-    assert calibrate(held_out, PEOPLE, 0.0, HIGH, 0.6, "tissue", added, 7.5).thresholds[3] > HIGH - 1
+    assert calibrate(held_out, PEOPLE, 0.0, HIGH, 0.6, "tissue", added, 7.5, 9).thresholds[3] > HIGH - 1
 
 
 def test_it_is_read_as_it_was_written() -> None:

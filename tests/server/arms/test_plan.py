@@ -259,6 +259,17 @@ def test_who_trains_and_who_tests_has_the_minimum_of_people_for_it(
     assert {name for name in arms if name.startswith("local-")} == {f"local-{name}" for name in arms["federated"].train}
 
 
+def test_whoever_is_held_out_where_nobody_tests_sets_thresholds_too(study: StudyConfig) -> None:
+    """Of the models that are evaluated fully everywhere, and where a site is served a whole model."""
+    more = SITES | {"h": site(0, 0, 3), "i": site(6, BELOW_MINIMUM, 2), "j": site(6, 0, 1), "pooled": site(20, 9, 5)}
+    arms = by_name(planned(study, more, strategies=["fedbn"], local=True, pooled=True, baselines=[{"name": "atlas"}]))
+    asked = {name: arm.calibrate for name, arm in arms.items() if arm.calibrate}
+    assert asked == dict.fromkeys(("federated", "pooled", "atlas"), ("h", "i"))
+    assert not {"h", "i"} & set(arms["federated"].evaluate)
+    kept = by_name(planned(study, more, strategy={"name": "fedbn"}))
+    assert kept["federated"].calibrate == ("i",)
+
+
 def test_every_comparison_is_planned_and_small_sites_are_left_out_aloud(study: StudyConfig) -> None:
     sites = {
         "big": SiteDescription(10, 3, 5, ("MS",)),

@@ -44,6 +44,30 @@ def test_a_listener_may_stop_while_it_listens_and_the_others_hear_all(tmp_path: 
     assert heard == ["finished"]
 
 
+def test_a_listener_that_fails_is_said_once_and_costs_neither_the_event_nor_the_other_listeners(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[Event] = []
+    asked: list[str] = []
+
+    def fails(event: object) -> None:
+        asked.append("again")
+        raise BrokenPipeError("the reader went away")
+
+    stops = [subscribe(fails), subscribe(heard.append)]
+    log = EventLog(tmp_path / "events.jsonl")
+    try:
+        for _ in range(3):
+            log.say(Finished())
+    finally:
+        for stop in stops:
+            stop()
+    assert len(heard) == len(events(log.path)) == len(asked) == 3
+    (said,) = caplog.records
+    assert "the run goes on without it" in said.message
+    assert "the reader went away" in caplog.text
+
+
 def test_threads_that_speak_at_the_same_time_write_whole_lines(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events.jsonl")
     with ThreadPoolExecutor(8) as pool:

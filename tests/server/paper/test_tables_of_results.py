@@ -10,12 +10,10 @@ from run_results import run_results
 from normfed_server.paper.latex import Table
 from normfed_server.paper.tables import tables
 
-APART = difference(0.1, 0.05, 0.15)
-
 
 def made(n: int = 20, **said: Any) -> dict[str, Table]:
     """The tables of a run that tests at a and b, by name."""
-    found = metrics(local=APART)
+    found = metrics(local=difference(0.1, 0.05, 0.15, n))
     for name in found["evaluation"]:
         at_site = model(0.9)["all"]
         found["evaluation"][name] = {**model(0.9, n=n), "sites": {"a": at_site, "b": at_site}}
@@ -29,6 +27,19 @@ def test_no_interval_is_printed_over_fewer_than_six_patients() -> None:
         federated = next(cells for cells in found["models"].rows if cells[0] == "federated")
         (gain,) = found["gains"].rows
         assert [sum("[" in cell for cell in cells) for cells in (federated, gain)] == [intervals, intervals]
+
+
+def test_chance_is_never_zero_where_lesions_are_small() -> None:
+    found = made(lesion_share={"all": 0.00042, "sites": {"a": 0.00003, "b": 0.25}})
+    assert found["models"].rows[0] == ["chance", "0.500", "0.00042"]
+    assert [row[-1] for row in found["sites-auprc"].rows] == ["0.00003", "0.250"]
+
+
+def test_the_worst_site_of_every_model_and_what_a_round_costs() -> None:
+    found = made()
+    assert found["worst-sites"].rows == [[name, "0.100 (b)", "0.800 (b)"] for name in ("federated", "each site alone")]
+    assert [cells[0] for cells in found["costs"].rows] == ["federated", "local"]
+    assert all(len(cells) == 3 for cells in found["costs"].rows)
 
 
 def test_what_stands_for_a_site_that_trains_nothing_is_said_below_the_tables_that_have_it() -> None:

@@ -154,7 +154,7 @@ def league() -> RunResults:
 def test_a_gain_is_starred_only_where_its_interval_excludes_nothing(league: RunResults) -> None:
     (heat,) = figures.league_sites(league).data  # type: ignore[attr-defined]
     assert (heat.y, heat.x) == (("fedavg", "ditto"), ("a", "b"))  # nobody gains over itself
-    assert [list(row) for row in heat.text] == [["+0.300*", "-0.400*"], ["+0.100", ""]]
+    assert [list(row) for row in heat.text] == [["+0.300*", "−0.400*"], ["+0.100", ""]]
     assert (heat.zmin, heat.zmax) == (-0.4, 0.4)  # so that no gain is white
 
 

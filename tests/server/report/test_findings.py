@@ -65,8 +65,8 @@ def test_an_interval_that_touches_a_tie_or_is_not_known_decides_nothing(
 
 def test_the_findings_name_the_other_trainings_and_the_figures() -> None:
     assert said(metrics(pooled=difference(-0.02, -0.03, -0.01), local=BETTER)) == [
-        "It is worse than training on all scans in one place by AUROC (-0.020, 95 % interval -0.030 to -0.010) and "
-        "average precision (-0.020, 95 % interval -0.030 to -0.010).",
+        "It is worse than training on all scans in one place by AUROC (−0.020, 95 % interval −0.030 to −0.010) and "
+        "average precision (−0.020, 95 % interval −0.030 to −0.010).",
         "It is better than each site training alone by AUROC (+0.100, 95 % interval +0.050 to +0.150) and "
         "average precision (+0.100, 95 % interval +0.050 to +0.150).",
         "At its worst site it reaches AUROC 0.800 (b) and average precision 0.100 (b); "
@@ -87,7 +87,7 @@ def test_an_interval_that_tables_would_show_as_zero_to_zero_is_said_in_words() -
     tiny, wide = difference(0.0001, -0.0004, 0.0004), difference(0.0001, -0.0006, 0.0004)
     text = "It is not distinguishable from each site training alone by AUROC (0.000, within ±0.0005) or average"
     assert said(metrics(local=tiny))[0].startswith(text)
-    assert "(0.000, 95 % interval -0.001 to 0.000)" in said(metrics(local=wide))[0]
+    assert "(0.000, 95 % interval −0.001 to 0.000)" in said(metrics(local=wide))[0]
 
 
 def convergence(ratio: float) -> dict[str, Any]:
@@ -114,9 +114,9 @@ def test_nothing_is_said_of_convergence_where_no_least_loss_is_known() -> None:
 @pytest.mark.parametrize(
     ("auroc", "auprc", "expected"),
     [
-        (TIED, WORSE, "tied by AUROC (+0.020, 95 % interval -0.020 to +0.060) and worse by average precision (-0.200"),
-        (BETTER, WORSE, "better by AUROC (+0.100, 95 % interval +0.050 to +0.150) and worse by average precision (-0"),
-        (WORSE, TIED, "worse by AUROC (-0.200, 95 % interval -0.300 to -0.100) and tied by average precision (+0.020"),
+        (TIED, WORSE, "tied by AUROC (+0.020, 95 % interval −0.020 to +0.060) and worse by average precision (−0.200"),
+        (BETTER, WORSE, "better by AUROC (+0.100, 95 % interval +0.050 to +0.150) and worse by average precision (−0"),
+        (WORSE, TIED, "worse by AUROC (−0.200, 95 % interval −0.300 to −0.100) and tied by average precision (+0.020"),
     ],
 )
 def test_where_the_metrics_disagree_each_says_which_way(
@@ -129,7 +129,7 @@ def test_where_the_metrics_disagree_each_says_which_way(
 
 def test_a_tie_by_both_metrics_is_one() -> None:
     assert said(metrics(pooled=TIED))[0].startswith(
-        "It is not distinguishable from training on all scans in one place by AUROC (+0.020, 95 % interval -0.020 to "
+        "It is not distinguishable from training on all scans in one place by AUROC (+0.020, 95 % interval −0.020 to "
         "+0.060) or average precision ("
     )
 
@@ -164,7 +164,8 @@ def test_a_kind_that_a_baseline_finds_surely_better_is_said(patients: int, high:
     found["evaluation"]["federated"]["kinds"] = of_kinds(tumour=(0.9, 0.5, patients))
     one = {"mean": -0.1, "ci95": [-0.2, high]}
     found["differences"]["atlas"] = {**BETTER, "kinds": {"tumour": {"auroc": one}}}
-    sentence = "By kind of lesion it is worse than atlas on tumours by AUROC (-0.100, 95 % interval -0.200 to -0.010)."
+    sentence = "By kind of lesion baselines score higher, beyond the interval: atlas on tumours by AUROC (−0.100, 95 % "
+    sentence += "interval −0.200 to −0.010)."
     assert (sentence in said(found)) == worse
     assert any(text.startswith("By kind") for text in said(found)) == worse
 
@@ -352,3 +353,14 @@ def test_strategies_that_tie_with_the_best_are_named_as_ties(
     found["strategies"] |= {name: {"name": name} for name in differences}
     found["league"] = [row("federated", 0.3, None), *(row(name, 0.2, None) for name in differences)]
     assert said_of_them in " ".join(said(found))
+
+
+def test_a_tie_by_the_paired_test_alone_names_its_p_value() -> None:
+    results = run_results(**metrics(local=BETTER))
+    (unsure,) = [
+        s for s in sentences(results.tested({"auroc": {"local": 0.0631}, "auprc": {"local": 0.07}})) if UNSURE in s
+    ]
+    assert "interval +0.050 to +0.150, but p = 0.063 by the paired test" in unsure
+    assert not any(
+        "paired test" in s for s in sentences(results.tested({"auroc": {"local": 0.01}, "auprc": {"local": 0.01}}))
+    )

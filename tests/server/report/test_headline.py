@@ -8,7 +8,8 @@ import pytest
 from compared import difference, metrics, model, row
 from run_results import run_results
 
-from normfed_server.report.headline import headline, refused
+from normfed_server.arms.calibration import OWN_TISSUE
+from normfed_server.report.headline import headline, in_short, reasons_against
 
 BETTER, WORSE, TIED = difference(0.1, 0.05, 0.15), difference(-0.2, -0.3, -0.1), difference(0.02, -0.02, 0.06)
 
@@ -105,20 +106,20 @@ def test_of_a_model_near_or_below_chance_the_map_is_not_to_be_used(auroc: float,
     text = said(found)
     assert text[0] == f"Do not use this map: the federated model is {why}."
     assert not any("finds" in sentence for sentence in text)
-    assert refused(run_results(**found))
+    assert reasons_against(run_results(**found))
 
 
 def test_of_a_model_above_chance_the_map_may_be_used() -> None:
     found = metrics()
     found["evaluation"]["federated"] = model(0.61)
-    assert not refused(run_results(**found))
+    assert not reasons_against(run_results(**found))
 
 
 @pytest.mark.parametrize(("share", "use"), [(0.149, True), (0.151, False), (0.2, False)])
 def test_an_average_precision_that_the_lesions_share_may_explain_is_chance(share: float, use: bool) -> None:
     """Average precision 0.2 over an interval from 0.15."""
     found = metrics() | {"lesion_share": {"all": share, "sites": {}}}
-    assert refused(run_results(**found)) != use
+    assert bool(reasons_against(run_results(**found))) != use
     if not use:
         assert said(found)[0] == (
             "Do not use this map: the federated model is not distinguishable from chance (average precision 0.200; "
@@ -147,7 +148,7 @@ def test_below_a_trivial_baseline_the_map_is_not_to_be_used(beside: dict[str, An
 
 @pytest.mark.parametrize("other", ["pooled", "local", "leave-one-site-out", "borrowed"])
 def test_what_is_no_trivial_baseline_forbids_nothing(other: str) -> None:
-    assert not refused(run_results(**metrics(**{other: WORSE})))
+    assert not reasons_against(run_results(**metrics(**{other: WORSE})))
 
 
 @pytest.mark.parametrize(("patients", "use"), [(5, True), (6, False)])
@@ -183,8 +184,8 @@ def test_every_baseline_is_named_and_which_way_it_differs() -> None:
         "Do not use this map: the trivial baselines flair-intensity, atlas and dark find lesions better."
     )
     assert text[-1] == (
-        "Worse than flair-intensity (average precision -0.200) and atlas (average precision -0.200); worse than dark "
-        "(-0.200) by average precision (tied by AUROC); no better than flat; better than t1-intensity (average "
+        "Worse than flair-intensity (average precision −0.200) and atlas (average precision −0.200); worse than dark "
+        "(−0.200) by average precision (tied by AUROC); no better than flat; better than t1-intensity (average "
         "precision +0.100)."
     )
 
@@ -206,7 +207,7 @@ def test_a_kind_that_a_baseline_surely_finds_better_is_not_to_be_looked_for_with
     found["evaluation"]["federated"]["kinds"] = of_kinds(tumour=(0.9, 0.5, 6))
     one = {"mean": -0.1, "ci95": [-0.2, high]}
     found["differences"]["atlas"] = {**BETTER, "kinds": {"tumour": {"auprc": one}}}
-    assert ("Do not use this map for tumours: atlas finds them better." in said(found)) == worse
+    assert ("Do not use this map for tumours: atlas scores higher there." in said(found)) == worse
 
 
 @pytest.mark.parametrize(("another", "worse"), [(0.3, True), (0.6, False)])
@@ -219,7 +220,7 @@ def test_a_baseline_is_better_only_beside_every_training(another: float, worse: 
         "auprc": {"means": [0.4, another], "mean": 0.4, "ci95": [0.2, 0.6]},
     }
     found["differences"]["atlas"] = apart(TIED, WORSE)
-    assert refused(run_results(**found)) == worse
+    assert bool(reasons_against(run_results(**found))) == worse
 
 
 @pytest.mark.parametrize(
@@ -236,7 +237,7 @@ def test_a_model_is_beside_chance_as_in_each_training(auroc: float, another: flo
     found["evaluation"]["federated"] = model(auroc)
     trained(found, "federated", [auroc, another])
     assert expected in said(found)[0]
-    assert refused(run_results(**found)) == (expected != "The")
+    assert bool(reasons_against(run_results(**found))) == (expected != "The")
 
 
 def test_where_nobody_with_a_lesion_was_tested_the_first_sentence_says_so() -> None:
@@ -250,3 +251,45 @@ def test_where_sites_say_other_figures_only_that_is_said() -> None:
     dice = {"dice": {"mean": 0.5, "sd": 0.1, "n": 9, "ci95": [0.4, 0.6]}}
     found = metrics() | {"evaluation": {"federated": {"all": dice, "sites": {}, "kinds": {}, "worst_site": {}}}}
     assert said(found) == ["No site says an AUROC of the federated model, so whether it finds lesions is not known."]
+
+
+@pytest.mark.parametrize(("source", "said_so"), [("held-out normal people", False), (OWN_TISSUE, True)])
+def test_lesions_found_at_a_threshold_of_the_very_patients_are_said_to_be(source: str, said_so: bool) -> None:
+    found = metrics()
+    found["evaluation"]["federated"]["all"] |= {
+        "lesion_sensitivity": {"mean": 0.4, "sd": 0.1, "n": 20, "ci95": [0, 1]},
+    }
+    found["evaluation"]["federated"] |= {"merged": {}, "threshold": {"value": 1.0, "from": source}}
+    assert ("(set on the patients' own lesion-free tissue: too few people were held out)" in said(found)[0]) == said_so
+
+
+@pytest.mark.parametrize(("p", "expected"), [(0.04, "Better than atlas"), (0.05, "No better than atlas")])
+def test_a_model_is_better_only_where_the_interval_and_the_corrected_test_say_so(p: float, expected: str) -> None:
+    found = metrics(atlas=BETTER)
+    found["evaluation"]["atlas"] = model(0.8)
+    results = run_results(**found)
+    tested = results.tested({metric: {"atlas": p} for metric in ("auroc", "auprc")})
+    assert any(sentence.startswith("Better than atlas") for sentence in headline(results))  # no test is known
+    assert any(sentence.startswith(expected) for sentence in headline(tested))
+    assert any(sentence.startswith("Better than atlas") for sentence in headline(tested)) == (p < 0.05)
+
+
+def test_a_baseline_that_is_above_by_the_interval_alone_is_warned_of_and_not_called_better() -> None:
+    found = metrics(atlas=WORSE)
+    found["evaluation"]["atlas"] = model(0.9, 0.4)
+    text = headline(run_results(**found).tested({"auroc": {"atlas": 0.16}, "auprc": {"atlas": 0.16}}))
+    assert text[0] == (
+        "Do not use this map: the trivial baseline atlas scores higher, by the interval if not by the paired test."
+    )
+    assert "No better than atlas." in text
+
+
+@pytest.mark.parametrize(
+    ("patients", "beside", "mind"),
+    [(20, TIED, ""), (5, TIED, "; too few to say"), (20, WORSE, "; do not use this map")],
+)
+def test_a_run_is_said_in_a_line(patients: int, beside: dict[str, Any], mind: str) -> None:
+    found = metrics(atlas=beside)
+    found["evaluation"] |= {"federated": model(0.9, 0.2, patients), "atlas": model(0.9, 0.4, patients)}
+    whom = f"federated model, {patients} patients at 1 site"
+    assert in_short(run_results(**found)) == f"{whom}, average precision 0.200, AUROC 0.900{mind}"

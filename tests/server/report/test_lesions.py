@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from normfed_server.report.lesions import FEWEST_PATIENTS, FOUND, IN_PART, few, in_words, level
+from normfed_server.report.lesions import FOUND, IN_PART, few, in_words, level
+from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import Figure, Figures
 
 SURE = (0.9, 0.99)

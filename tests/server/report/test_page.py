@@ -27,10 +27,12 @@ from normfed_server.runs import folder as runs
 def written(study: StudyConfig, tmp_path: Path) -> Callable[..., str]:
     """The report of these figures, without the library that draws."""
 
-    def write(found: dict[str, Any], patients: page.Patients = page.Patients()) -> str:
+    def write(
+        found: dict[str, Any], patients: page.Patients = page.Patients(), p_values: dict[str, Any] | None = None
+    ) -> str:
         run = runs.begin(study, tmp_path)
         layout.write(run.folder, run_results(**found))
-        path = write_report(run, patients)
+        path = write_report(run, patients, None if p_values is None else run_results(**found).tested(p_values))
         assert path == run.folder / "report.html"
         return re.sub(r"<script.*?</script>", "", path.read_text(), flags=re.DOTALL)
 
@@ -47,7 +49,7 @@ def test_a_run_that_is_not_finished_has_no_report(study: StudyConfig, tmp_path: 
 def test_the_page_says_its_findings_and_warnings_and_hides_small_counts(written: Callable[..., str]) -> None:
     found = metrics(local=difference(0.1, -0.05, 0.25))
     found["left_out"] = {"c": "takes no part: nobody"}
-    text = written(found, page.Patients(attacks={"a": "scale"}, significance={"local": 0.0004}))
+    text = written(found, page.Patients(attacks={"a": "scale"}), {"auroc": {"local": 0.0004}})
     assert "not distinguishable from each site training alone" in text
     assert "better than" not in text
     assert "Partial: c takes no part: nobody." in text
@@ -117,7 +119,7 @@ def test_a_model_with_the_same_figures_is_called_the_same_and_an_interval_of_few
     written: Callable[..., str],
 ) -> None:
     found = metrics(pooled=difference(0.0, 0.0, 0.0), atlas=difference(0.0, -0.1, 0.1))
-    text = written(found, page.Patients(significance={"pooled": 1.0, "atlas": 0.5}))
+    text = written(found, p_values={"auroc": {"pooled": 1.0, "atlas": 0.5}})
     assert text.count('<td class="words">the same</td>') == 1
     assert "atlas p = 0.500." in text  # and nothing was to be tested of the other
     found["evaluation"]["federated"]["sites"]["a"]["auroc"]["n"] = 1
@@ -131,7 +133,7 @@ def test_what_conformal_p_values_cannot_say_stands_below_them(written: Callable[
     assert "No conformal p can be below" not in written(found)
     found["evaluation"]["federated"]["all"]["conformal_p"] = p
     text = written(found)
-    assert "No conformal p can be below 0.143: with 6 people held out" in text
+    assert "No conformal p can be below 0.077: beside 12 scans of held-out people" in text
     assert "Federated does not see these patients as unusual as a whole" in text
 
 
@@ -239,7 +241,8 @@ def test_a_strategy_that_no_site_may_say_anything_of_stands_in_the_league_with_d
     last |= {metric: {**last[metric], **silent} for metric in ("auroc", "auprc")}
     found["league"] = [row("federated", 0.3, GAIN), last]
     text = written(found)
-    line = text[text.index('<th scope="row">fedbn') :]
+    line = text[text.index('<h3 id="league">') :]
+    line = line[line.index('<th scope="row">fedbn') :]
     line = line[: line.index("</tr>")]
     assert "None" not in line
     assert line.count("–") >= 7
@@ -259,7 +262,7 @@ def test_a_metric_is_shown_under_the_title_that_the_file_gives_it(written: Calla
     found["metrics"] = {**told, "peak": {"title": "peak <in> the lesion"}}
     text = written(found)
     assert '<th scope="col">peak &lt;in&gt; the lesion</th>' in text
-    assert "-0.123" in text
+    assert "−0.123" in text
 
 
 def test_how_far_training_came_stands_beside_principal_components(written: Callable[..., str]) -> None:
@@ -306,3 +309,26 @@ def test_every_table_scrolls_within_itself_where_the_page_is_narrow(written: Cal
     before = re.findall(r'(<div class="[a-z ]*"[^>]*>)?<table', text)
     assert len(before) > 5
     assert all("scroll" in opening for opening in before)
+
+
+def test_a_comparison_of_strategies_comes_first_and_stands_nowhere_else(written: Callable[..., str]) -> None:
+    found = metrics(fedbn=difference(0.0, -0.1, 0.1))
+    found["league"] = [row("federated", 0.3, GAIN), row("fedbn", 0.3, GAIN)]
+    text = written(found)
+    assert text.index('<h2 id="strategies">') < text.index('<h2 id="found">') < text.index('<h2 id="trust">')
+    assert text.count('<h3 id="league">') == 1
+    assert text.index('<h3 id="league">') < text.index('<h2 id="found">')
+    assert '<h2 id="strategies">' not in written(metrics(local=difference(0.0, -0.1, 0.1)))
+
+
+def test_a_tie_by_the_test_alone_has_its_p_value_and_too_few_patients_for_any_are_said(
+    written: Callable[..., str],
+) -> None:
+    found = metrics(local=difference(0.1, 0.05, 0.15), atlas=difference(0.1, -0.05, 0.25))
+    for of in found["evaluation"].values():
+        for figure in of["all"].values():
+            figure["n"] = 6
+    text = written(found, p_values={metric: {"local": 0.0625, "atlas": 0.5} for metric in ("auroc", "auprc")})
+    assert '<td class="words">tied (p = 0.062)</td>' in text  # by the interval better
+    assert '<td class="words">tied</td>' in text
+    assert "Of 6 patients and 2 models compared the least corrected p = 0.062" in text  # 2 · 2 / 2 ** 6

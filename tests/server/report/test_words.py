@@ -151,9 +151,9 @@ def test_a_site_that_joins_later_was_not_in_the_federation_before() -> None:
         (0.12345, "0.123"),
         (0.9996, "1.000"),
         (1.0, "1.00"),
-        (-3.14159, "-3.14"),
+        (-3.14159, "−3.14"),
         (10, "10.0"),
-        (-12.34, "-12.3"),
+        (-12.34, "−12.3"),
     ],
 )
 def test_a_number_has_three_digits_or_so(value: float | None, shown: str) -> None:
@@ -162,7 +162,7 @@ def test_a_number_has_three_digits_or_so(value: float | None, shown: str) -> Non
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(None, "–"), (0.1, "+0.100"), (-0.1, "-0.100"), (0.0, "0.000"), (-0.0004, "0.000"), (0.0006, "+0.001")],
+    [(None, "–"), (0.1, "+0.100"), (-0.1, "−0.100"), (0.0, "0.000"), (-0.0004, "0.000"), (0.0006, "+0.001")],
 )
 def test_a_difference_has_its_sign_where_there_is_any(value: float | None, shown: str) -> None:
     assert signed(value) == shown

@@ -24,10 +24,10 @@ def said(found: dict[str, Any]) -> list[str]:
         (BETTER, BETTER, "Hospitals that train gain by average precision over their own models (+0.100)."),
         (TIED, BETTER, "that is what this federation is for."),
         (WORSE, BETTER, "that is what this federation is for."),
-        (WORSE, TIED, "Hospitals that train lose by average precision against their own models (-0.200)."),
+        (WORSE, TIED, "Hospitals that train lose by average precision against their own models (−0.200)."),
         (TIED, TIED, "no hospital is seen to gain by average precision from the others, whether it trains or not."),
         (TIED, None, "no hospital that trains is seen to gain by average precision from the others."),
-        (WORSE, None, "Hospitals that train lose by average precision against their own models (-0.200)."),
+        (WORSE, None, "Hospitals that train lose by average precision against their own models (−0.200)."),
     ],
 )
 def test_whom_a_federation_serves_is_said_once_and_stands_near_the_top(
@@ -41,7 +41,7 @@ def test_whom_a_federation_serves_is_said_once_and_stands_near_the_top(
 
 def test_a_loss_is_not_hidden_by_what_hospitals_gain_that_do_not_train() -> None:
     (sentence,) = said(metrics(local=WORSE) | {"unseen": unseen(BETTER, TIED)})
-    assert sentence.startswith("Hospitals that train lose by average precision against their own models (-0.200); one")
+    assert sentence.startswith("Hospitals that train lose by average precision against their own models (−0.200); one")
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,24 @@ def test_where_no_folder_can_be_made_another_is_asked_for(study: StudyConfig, tm
         runs.begin(study, tmp_path / "file")
 
 
+@pytest.mark.parametrize("link", ["events.jsonl", "arms/federated", "tables"])
+def test_a_run_whose_links_lead_elsewhere_is_not_written_to(study: StudyConfig, tmp_path: Path, link: str) -> None:
+    run = runs.begin(study, tmp_path / "runs")
+    (run.folder / "arms").mkdir()
+    runs.refuse_links(run.folder)
+    runs.refuse_links(run.folder, "tables", "figures")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (run.folder / link).symlink_to(elsewhere)
+    with pytest.raises(RunError, match=rf"^{run.folder / link}: is a link to {elsewhere}, where nothing of a run"):
+        runs.refuse_links(run.folder)
+    if link == "tables":
+        with pytest.raises(RunError, match="is a link"):
+            runs.refuse_links(run.folder, "tables", "figures")
+    else:
+        runs.refuse_links(run.folder, "tables", "figures")
+
+
 def starting_from(study: StudyConfig, path: Path) -> StudyConfig:
     return study.model_copy(update={"initial_model": str(path)})
 

@@ -122,8 +122,8 @@ def test_how_many_people_a_site_counts_with_is_kept_unless_said_anew(home: Serve
     assert admission.enrolled(home) == {"a": 50, "b": 7}
 
 
-@pytest.mark.parametrize("name", ["", "a b", "../a", "a/b", "ä", "a\n", "-" * 300])
-def test_what_cannot_be_a_folder_is_no_sites_name(home: ServerHome, name: str) -> None:
+@pytest.mark.parametrize("name", ["", "a b", "../a", "a/b", "ä", "a\n", "-" * 300, "all", "ALL", "pooled"])
+def test_what_cannot_be_a_folder_or_is_a_word_of_tables_is_no_sites_name(home: ServerHome, name: str) -> None:
     with pytest.raises(UserError, match="cannot be a site's name"):
         admission.enrol(home, name)
     assert admission.members(home) == {}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import traceback
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from normfed_common.foundation.errors import RunError, UserError
+from normfed_common.foundation.errors import RunError, StudyError, UserError
 from normfed_simulation.api.wording import as_called, spoken_in_python
 
 PARAMETERS = ("run", "data", "out", "site", "device", "workers", "engine", "attacks", "modalities", "changes")
@@ -68,3 +70,40 @@ def test_an_error_that_says_nothing_is_passed_on() -> None:
 
     with pytest.raises(UserError):
         fails()
+
+
+def failing() -> Callable[[], None]:
+    def inner() -> None:
+        try:
+            int("five")
+        except ValueError as error:
+            raise StudyError("seed: must be a number.") from error
+
+    return spoken_in_python(inner)
+
+
+@pytest.mark.parametrize(("whole", "frames", "chained"), [("", 2, False), ("1", 3, True)])
+def test_what_a_person_can_fix_has_the_callers_frames_alone(
+    monkeypatch: pytest.MonkeyPatch, whole: str, frames: int, chained: bool
+) -> None:
+    monkeypatch.setenv("NORMFED_TRACEBACK", whole)
+    with pytest.raises(StudyError) as raised:
+        failing()()
+    shown = "".join(traceback.format_exception(raised.value))
+    assert len(traceback.extract_tb(raised.value.__traceback__)) == frames  # this one, the wrapper, perhaps inner
+    assert ("ValueError" in shown) == chained
+
+
+def test_a_notebook_shows_the_callers_line_and_the_sentence_and_all_of_it_on_demand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("NORMFED_TRACEBACK", raising=False)
+    with pytest.raises(StudyError) as raised:
+        failing()()
+    raised.value.add_note("Go on.")
+    *where, sentence, note = raised.value._render_traceback_()
+    assert (sentence, note) == ("StudyError: seed: must be a number.", "Go on.")
+    assert any("failing()()" in line for line in where)
+    assert not any("wording.py" in line and "normfed_simulation" in line for line in where)
+    monkeypatch.setenv("NORMFED_TRACEBACK", "1")
+    assert any("normfed_simulation" in line for line in raised.value._render_traceback_())

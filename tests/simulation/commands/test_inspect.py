@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from commands import normfed
 
 import normfed as normfed_in_python
+from normfed_client.imaging import bids
 from normfed_client.imaging.bids import read_dataset
 from normfed_common.studies import load_study
 from normfed_simulation.taking_part import roles_of
@@ -75,6 +78,21 @@ def test_everybody_has_the_role_that_the_run_gives_them(data: Path, tmp_path: Pa
     assert all(bool(person["roles"]) != bool(person["left_out"]) for person in people)
 
 
+@pytest.mark.parametrize("name", ["all", "Pooled"])
+def test_a_site_that_tables_would_take_for_all_sites_is_refused_unless_it_is_left_out(
+    data: Path, tmp_path: Path, name: str
+) -> None:
+    named = tmp_path / "named"
+    shutil.copytree(data, named, symlinks=True)
+    table = named / "participants.tsv"
+    table.write_text(re.sub(r"\tb(?=\t|\n)", f"\t{name}", table.read_text()))
+    said = normfed_in_python.inspect(named, study=study(tmp_path)).attrs["why_not"]
+    assert f"no site can be called {name}, for results call" in said
+    left_out = STUDY.replace("exclude: {", f"exclude: {{{name}: misnamed, ")
+    assert left_out != STUDY
+    assert name not in normfed_in_python.inspect(named, study=study(tmp_path, left_out)).attrs["why_not"]
+
+
 def test_python_has_the_same_in_a_frame(data: Path, tmp_path: Path) -> None:
     path = study(tmp_path)
     frame = normfed_in_python.inspect(data, study=path)
@@ -115,6 +133,62 @@ def test_of_a_study_that_names_a_site_which_is_not_there_nobody_is_said_to_be_le
     frame = normfed_in_python.inspect(data, study=path)
     assert frame[["roles", "left_out"]].isna().all(axis=None)
     assert "no site is called nowhere" in frame.attrs["why_not"]
+
+
+def test_of_a_study_that_names_what_is_not_there_a_terminal_says_only_that(data: Path, tmp_path: Path) -> None:
+    found = normfed("inspect", data, "--study", study(tmp_path, STUDY.replace("d: ", "nowhere: "))).stdout
+    assert "no site is called nowhere" in found
+    assert "visits" not in found
+    assert "│" not in found
+
+
+def test_a_terminal_tells_of_the_studys_sites_alone(data: Path, tmp_path: Path) -> None:
+    path = study(tmp_path, STUDY.replace('exclude: {d: "no consent", ', "sites: [a, b]\n  exclude: {"))
+    found = normfed("inspect", data, "--study", path).stdout
+    assert "2 other sites not in data.sites" in found
+    assert "MS" not in found  # of site c
+
+
+def test_a_problem_at_a_site_that_the_study_does_not_take_is_none_of_its_run(tmp_path: Path) -> None:
+    root = cohorts.write(tmp_path / "data", {"a": {"control": 8, "WMH": 3}, "b": {"control": 8, "WMH": 3}})
+    (root / "sub-bWMH01" / "anat" / "sub-bWMH01_T2w.nii.gz").symlink_to("nowhere.nii.gz")
+    for sites, expected in (("[a, b]", ["sub-bWMH01"]), ("[a]", [])):
+        text = f"name: s\nmodel: intensity\ndata:\n  modalities: [T1w, FLAIR]\n  sites: {sites}\n"
+        _, problems = roles_of(load_study(study(tmp_path, text)), read_dataset(root))
+        assert [problem.what for problem in problems] == expected
+
+
+def test_a_group_that_the_study_calls_healthy_is_not_missed(tmp_path: Path) -> None:
+    root = cohorts.write(tmp_path / "data", {"a": {"HC": 8, "WMH": 3}, "b": {"HC": 8, "WMH": 3}})
+    text = "name: s\nmodel: intensity\ndata:\n  modalities: [T1w, FLAIR]\n  control_groups: [HC]\n"
+    assert told(root, "--study", study(tmp_path, text))["remarks"] == []
+    (remark,) = told(root, "--study", study(tmp_path, text.replace("HC", "control")))["remarks"]
+    assert "cannot begin" in remark
+
+
+def test_the_dataset_is_read_once(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(bids, "read_dataset", lambda root: read.append(root) or read_dataset(root))
+    normfed("inspect", data, "--study", study(tmp_path))
+    assert read == [data]
+
+
+def test_what_held_out_people_are_too_few_for_is_said(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    few = normfed("inspect", data, "--study", study(tmp_path)).stdout
+    assert "The threshold is set on the patients' own lesion-free tissue" in few
+    enough = normfed("inspect", data, "--study", study(tmp_path), "--set", "data.held_out_people=3").stdout
+    assert "Sites with 3 or more held out set thresholds and p-values." in enough
+
+
+def test_whoever_is_not_drawn_of_a_study_kept_small_is_said_to_be(data: Path, tmp_path: Path) -> None:
+    found = told(data, "--study", study(tmp_path, STUDY + "  people_per_site: 4\n"))
+    roles = {item["name"]: item["roles"] for item in found["items"]}
+    assert roles["a"]["left_out"]["not drawn: data.people_per_site is 4"] == 7  # of 11 who have a role
+    assert roles["a"]["train"] + roles["a"]["held_out"] + roles["a"]["test"] == 4
+    assert roles["c"]["left_out"] == {}
 
 
 def test_without_a_study_nobody_has_a_role(data: Path) -> None:

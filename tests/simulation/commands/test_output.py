@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import os
+import signal
+
 import pytest
+import typer
 from rich.console import Console
 
-from normfed_simulation.commands.output import Output
+from normfed_simulation.commands.output import Output, resumable
 
 
 @pytest.mark.parametrize(
@@ -21,3 +26,18 @@ def test_a_person_sees_bars_a_script_reads_lines_and_quiet_is_quiet(
     shown = capsys.readouterr()
     assert len(shown.out.splitlines()) == lines
     assert ("Waiting" in shown.err) == bars
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_whoever_stops_it_and_however_is_told_what_goes_on(sent: signal.Signals, code: int) -> None:
+    out, before = io.StringIO(), signal.getsignal(signal.SIGTERM)
+
+    def work() -> None:
+        with resumable(Console(file=out, width=300), "normfed simulate --resume runs/x", lambda: True):
+            os.kill(os.getpid(), sent)
+
+    with pytest.raises(typer.Exit) as stopped:
+        work()
+    assert stopped.value.exit_code == code
+    assert out.getvalue().strip().splitlines() == ["Stopped. Go on with:", "  normfed simulate --resume runs/x"]
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -176,14 +176,14 @@ def test_a_gap_that_closes_by_getting_worse_at_home_is_called_so() -> None:
 
 
 def test_personalised_models_stand_beside_the_federated_one() -> None:
-    assert "ditto tied (+0.010, 95 % -0.050 to +0.150)" in said(none=harmonization(personalised=compared(0.01, "tied")))
+    assert "ditto tied (+0.010, 95 % −0.050 to +0.150)" in said(none=harmonization(personalised=compared(0.01, "tied")))
 
 
 def test_a_scanner_that_is_not_told_from_chance_is_not_above_it() -> None:
     text = said(none=harmonization(), nyul=harmonization(over_none=compared(0, "tied"), accuracy=0.55, p=0.3))
     assert "90 % without harmonization (p = 0.01, above chance)" in text
     assert "55 % after nyul (p = 0.30, not told from chance); chance is 50 %" in text
-    assert "-0.200 without harmonization" in text  # R2 across scanners, not within
+    assert "−0.200 without harmonization" in text  # R2 across scanners, not within
 
 
 def test_a_scanner_that_is_told_worse_than_by_chance_is_not_called_gone() -> None:

@@ -20,12 +20,12 @@ from normfed_simulation.guidance import beginning
 
 @pytest.mark.parametrize("name", names())
 def test_a_study_like_another_is_that_study_under_another_name(name: str, tmp_path: Path) -> None:
-    found = beginning.write(tmp_path / "mine.yaml", Path(name), None)
+    found = beginning.write(tmp_path / "mine.yaml", Path(name), None).study
     assert found == load_study(shipped_study(name)).model_copy(update={"name": "mine"})
 
 
 def test_a_study_of_nothing_given_has_every_default_but_for_the_model(tmp_path: Path) -> None:
-    found = beginning.write(tmp_path / "My study!.yaml", None, None)
+    found = beginning.write(tmp_path / "My study!.yaml", None, None).study
     model = {"name": "matched-filter", "postprocessing": {"edge_mm": 5, "grey_factor": 0.4}}
     assert found == resolve({"name": "My-study", "data": {"modalities": ["T1w", "FLAIR"]}, "model": model}, "x")
 
@@ -39,7 +39,7 @@ def test_the_model_is_the_one_that_did_best_on_such_scans(tmp_path: Path, kept: 
         scan.rename(scan.with_name(scan.name.replace("FLAIR", kept))) if kept != "T1w" else scan.unlink()
     for scan in root.rglob("*_T1w.nii.gz") if kept != "T1w" else ():
         scan.unlink()
-    found = beginning.write(tmp_path / "s.yaml", None, root)
+    found = beginning.write(tmp_path / "s.yaml", None, root).study
     assert (list(found.data.modalities), found.model["name"]) == ([kept], model)
 
 
@@ -57,7 +57,7 @@ def test_a_study_of_a_dataset_is_called_after_its_folder_unless_a_file_is_named(
 def test_every_key_is_in_it_and_every_default_can_be_taken_as_it_stands(tmp_path: Path) -> None:
     """Without their `#`, all lines `#key: value` together are the same study: each is the default."""
     path = tmp_path / "s.yaml"
-    found = beginning.write(path, None, None)
+    found = beginning.write(path, None, None).study
     text = path.read_text()
     for key in study_keys():
         if "[]" not in key.path:
@@ -134,3 +134,17 @@ def test_the_command_says_what_comes_next_and_overwrites_nothing(tmp_path: Path)
     with pytest.raises(StudyError, match="is there already"):
         normfed("init", "-o", path)
     assert path.read_text() == before
+
+
+def test_it_is_said_why_these_modalities_and_sites_and_sites_without_people_enough_are_left_out(tmp_path: Path) -> None:
+    people = {"a": {"control": 5, "MS": 3}, "b": {"control": 5, "MS": 3}, "few": {"MS": 1}, "late": {"MS": 3}}
+    root = cohorts.write(tmp_path / "data", people)
+    for scan in (*root.rglob("sub-a*_FLAIR.nii.gz"), *root.rglob("sub-b*_FLAIR.nii.gz")):
+        scan.unlink()
+    for scan in root.rglob("sub-late*_T1w.nii.gz"):
+        scan.unlink()
+    shown = normfed("init", "--data", root, "-o", tmp_path / "s.yaml").stdout
+    assert load_study(tmp_path / "s.yaml").data.sites == ("a", "b")
+    assert "Modalities, of 20 visits: T1w (17); not the rarer FLAIR (4)." in shown
+    assert "Sites left out, nobody has T1w: late." in shown
+    assert "healthy people or people with a lesion mask that counts: few." in shown

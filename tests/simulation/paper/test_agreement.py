@@ -45,7 +45,11 @@ def test_the_plot_has_the_mean_difference_and_its_limits() -> None:
     middle, low, high = limits(differences)
     assert lines(figure) == pytest.approx([low, middle, high])
     assert figure is not None
-    assert figure.axes[0].get_xscale() == "log"
+    (axes,) = figure.axes
+    assert axes.get_xscale() == "log"
+    assert all(label.xy[0] > 1 for label in axes.texts)  # beside the panel, where no point is
+    assert sorted(label.get_text().split("\n")[1] for label in axes.texts) == ["+0.7", "+4.5", "−3.2"]
+    assert not any("-" in label.get_text() for label in axes.texts)
 
 
 def test_too_few_patients_are_not_drawn() -> None:

@@ -16,6 +16,7 @@ from compared import difference, metrics
 from rich.console import Console
 from run_results import run_results
 
+from normfed_common.foundation.errors import RunError
 from normfed_common.study.config import StudyConfig
 from normfed_server.results import layout
 from normfed_server.results.paper_names import ours
@@ -96,6 +97,21 @@ def test_a_run_from_before_volumes_were_kept_has_the_figures_of_the_scans_alone(
     assert "patients-auroc.png" in names
     assert not names & {"volumes.csv", "lesions.csv", "bland-altman.png", "lesion-size.png"}
     assert "sub-03 & MS & -- & --" in (run.folder / "tables" / "patients" / "patients.tex").read_text()
+
+
+@pytest.mark.parametrize("linked", ["tables", "tables/patients", "figures"])
+def test_nothing_is_written_or_removed_through_a_link_in_a_run(run: Run, tmp_path: Path, linked: str) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    mine = elsewhere / "models.csv"
+    mine.write_text("mine")
+    link = run.folder / linked
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(elsewhere)
+    with pytest.raises(RunError, match="is a link to"):
+        write_paper(run)
+    assert [path.name for path in elsewhere.iterdir()] == ["models.csv"]
+    assert mine.read_text() == "mine"
 
 
 def test_a_servers_run_is_reported_without_single_patients(run: Run) -> None:

@@ -23,7 +23,7 @@ METRICS = (
         place=140,
         cited=("vovk2005",),
         shown=frozenset(),
-        about="share of all sites' held-out normal people whose scores are at least the person's, who counts as one "
-        "of them: small where a person is unlike them, and never below 1 / (n + 1)",
+        about="share of all sites' held-out normal people's scans that score at least as high as the person's, which "
+        "counts as one of them: small where a person is unlike them, and never below 1 / (n + 1)",
     ),
 )
