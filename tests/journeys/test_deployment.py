@@ -363,16 +363,20 @@ def test_a_site_joins_and_is_shut_out_while_a_run_goes_on(
     federation: Rehearsal, small: StudyConfig, hospitals: Path
 ) -> None:
     longer = small.model_copy(
-        update={"federation": small.federation.model_copy(update={"rounds": 6, "patience_s": 300.0})}
+        update={"federation": small.federation.model_copy(update={"rounds": 8, "patience_s": 300.0})}
     )
     run = federation.begin(longer, canary=False)
     events = federation.home.runs / run / "events.jsonl"
     _until(lambda: '"event": "round"' in _read(events))
-    with _holding_a_round(federation):  # rounds are shorter than a client takes to start
+    with _holding_a_round(federation):  # rounds are shorter than a client takes to start, and to look at its scans
         federation.join("d", hospitals, ("c",), floors(small))
         (federation.folder / "d" / "cache").symlink_to(federation.folder / "c" / "cache")  # the same people
         federation.start("d")
         federation.wait_for_sites(["d"])
+        before = _read(events).count('"event": "round"')
+    _until(lambda: _read(events).count('"event": "round"') > before)  # it is asked at the beginning of the next round
+    with _holding_a_round(federation):
+        _until(lambda: "query.describe answered" in _read(federation.folder / "d" / "log" / "runner.log"))
     _until(lambda: '"event": "joined"' in _read(events))
     _until(lambda: '"d": "took part"' in _read(events))
     with _holding_a_round(federation):
@@ -381,7 +385,7 @@ def test_a_site_joins_and_is_shut_out_while_a_run_goes_on(
     entry = federation.wait(run, WITHIN_S)
     federation.stop("d")
     assert entry.state is State.PARTIAL
-    assert re.search(r"trained without d in (round|\d+ of 6 rounds)", entry.why)
+    assert re.search(r"trained without d in (round|\d+ of 8 rounds)", entry.why)
     metrics = json.loads((federation.home.runs / run / "metrics.json").read_text())
     assert {s: r for s, r in metrics["missing"]["federated"].items() if s != "d"} == {}  # nobody else was disturbed
 
