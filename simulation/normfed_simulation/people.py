@@ -13,7 +13,7 @@ from normfed_client.hospital.simulated import read_sites
 from normfed_client.imaging.bids import read_dataset
 from normfed_common.algorithms.arms import FEDERATED, LOCAL, OWN, POOLED, REPEAT
 from normfed_common.foundation.errors import DatasetError, RunError
-from normfed_common.metrics.subjects import wilcoxon_holm
+from normfed_common.metrics.subjects import PairedTest, wilcoxon_holm
 from normfed_common.study.base import Frozen
 from normfed_server.report.verdicts import TITLES
 from normfed_server.results import layout
@@ -112,8 +112,8 @@ def _mean(values: list[float | None]) -> float | None:
     return float(np.mean(known)) if known and len(known) == len(values) else None
 
 
-def significance(run: Run, models: list[str], metric: str) -> dict[str, float]:
-    """Wilcoxon-Holm p-values of every other model against the federated one, paired by patient.
+def significance(run: Run, models: list[str], metric: str) -> dict[str, PairedTest]:
+    """Wilcoxon-Holm tests of the federated model against every other one, paired by patient.
 
     Visits of one patient are not independent: their mean counts.
     """

@@ -99,7 +99,7 @@ def surely_best(
             differences.get(second) if first == FEDERATED else _apart(known[first], known[second]),
             min(known[first].n, known[second].n),
             trainings_apart(results, first, second, metric) if everybody else (),
-            results.p_value(second, metric) if everybody and first == FEDERATED else None,
+            results.paired_test(second, metric) if everybody and first == FEDERATED else None,
             higher_is_better=higher,
         )
         if found != ("better" if first == best else "worse"):

@@ -6,7 +6,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from normfed_server.report.verdicts import SAME, WITHIN, same, unnoticed
-from normfed_server.report.words import interval, number, percent, rate, signed, small, trainings_spread
+from normfed_server.report.words import interval, number, p_value, percent, rate, signed, small, trainings_spread
 from normfed_server.results.layout import Difference, Figure
 
 
@@ -45,8 +45,3 @@ def difference(found: Difference | None) -> Markup:
         return Markup('0.000<br><span class="soft">{}</span>').format(WITHIN)
     ends = Markup('<br><span class="soft">{} to {}</span>').format(signed(low), signed(high))
     return Markup(signed(found.mean)) + (ends if low is not None and high is not None else "")
-
-
-def p_value(value: float) -> str:
-    """Never zero."""
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from normfed_common.algorithms.arms import OWN, POOLED
+from normfed_common.metrics.subjects import PairedTest
 from normfed_server.report.lesions import CHANCE, beside_chance, plural
 from normfed_server.report.verdicts import (
     COMPARED,
     OURS,
     SAME,
-    SIGNIFICANT,
     TITLES,
     WITHIN,
     Verdict,
@@ -18,6 +18,7 @@ from normfed_server.report.verdicts import (
     figure_of,
     judged,
     means_of,
+    objection,
     same,
     trainings_of,
     trivial,
@@ -30,7 +31,6 @@ from normfed_server.report.verdicts import (
 from normfed_server.report.words import SAME_MODEL, counted, listed, number, percent, rate, signed
 from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import AUROC, PRECISION, Difference, LeagueRow, RunResults
-from normfed_server.results.league import beyond
 
 BROKEN = 2.0  # times the promised false positives: a promise that is not kept
 CONVERGED = 1.5  # at most so many times the loss of principal components; nonlinear networks of their size get below it
@@ -71,9 +71,9 @@ def _compared(results: RunResults, name: str) -> list[str]:
         return [f"{text}: no patient's figure differs."]
     verdicts = {metric: verdict(results, name, metric) for metric in patients}
     by = {
-        metric: f"{TITLES[metric]} ({_difference_in_words(differences[metric], n >= FEWEST_PATIENTS, p)})"
+        metric: f"{TITLES[metric]} ({_difference_in_words(differences[metric], n >= FEWEST_PATIENTS, test)})"
         for metric, n in patients.items()
-        for p in (results.p_value(name, metric),)
+        for test in (results.paired_test(name, metric),)
     }
     if len(set(verdicts.values())) == 1:
         (shared,) = set(verdicts.values())
@@ -256,8 +256,8 @@ def _in_words(means: dict[str, float]) -> str:
     return ", ".join(f"{TITLES[metric]} {number(mean)}" for metric, mean in means.items())
 
 
-def _difference_in_words(difference: Difference, with_interval: bool, p: float | None = None) -> str:
-    """With the p-value of the paired test where this alone makes it a tie."""
+def _difference_in_words(difference: Difference, with_interval: bool, test: PairedTest | None = None) -> str:
+    """With what the paired test has against it, where it is beyond its interval."""
     low, high = difference.ci95
     if with_interval and same(difference):
         return SAME
@@ -266,5 +266,5 @@ def _difference_in_words(difference: Difference, with_interval: bool, p: float |
     if unnoticed(difference):
         return f"0.000, {WITHIN}"
     text = f"{signed(difference.mean)}, 95 % interval {signed(low)} to {signed(high)}"
-    alone = p is not None and p >= SIGNIFICANT and (beyond(difference, 1) or beyond(difference, -1))
-    return f"{text}, but p = {p:.2g} by the paired test" if alone else text
+    but = objection(difference, test)
+    return f"{text}, but {but}" if but else text

@@ -68,8 +68,8 @@ TERMS = (
         "tie",
         "tie, tied, not distinguishable",
         "the interval of the difference touches zero in the digits shown, the paired test (in a simulation: Wilcoxon "
-        "signed-rank, Holm-corrected) has p = 0.05 or more, another training says otherwise, or there are fewer than "
-        "six patients",
+        "signed-rank, Holm-corrected) has p = 0.05 or more or points the other way, another training says otherwise, "
+        "or there are fewer than six patients",
     ),
     Term(
         "auroc",

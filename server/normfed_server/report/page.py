@@ -18,7 +18,7 @@ from normfed_common.foundation.files import write_text
 from normfed_common.study import withdrawn
 from normfed_server.report import curves, figures, glossary, participation, promises
 from normfed_server.report.ages import Ages
-from normfed_server.report.cells import add_filters, p_value
+from normfed_server.report.cells import add_filters
 from normfed_server.report.drowned import drowned
 from normfed_server.report.findings import CONVERGED, sentences
 from normfed_server.report.headline import headline, reasons_against
@@ -37,12 +37,12 @@ from normfed_server.report.verdicts import (
     enough,
     figure_of,
     main_models,
+    objection,
     same,
     title,
-    verdict,
     verdicts_of,
 )
-from normfed_server.report.words import adapted_sentences, note_sentences, warnings
+from normfed_server.report.words import adapted_sentences, note_sentences, p_value, warnings
 from normfed_server.results import influence, layout
 from normfed_server.results.chance import chance
 from normfed_server.results.enough import FEWEST_PATIENTS
@@ -238,25 +238,25 @@ def _beside(results: RunResults) -> dict[str, str]:
         if verdicts and all(same(results.differences[name].all[metric]) for metric in verdicts):
             said[name] = SAME
             continue
-        words = {metric: _with_p(results, name, metric, found) for metric, found in reversed(verdicts.items())}
+        words = {metric: _with_objection(results, name, metric, found) for metric, found in reversed(verdicts.items())}
         each = [f"{found} by {TITLES[metric]}" for metric, found in words.items()]
         said[name] = next(iter(words.values())) if len(set(words.values())) == 1 else ", ".join(each)
     return said
 
 
-def _with_p(results: RunResults, name: str, metric: str, found: Verdict) -> str:
-    """A tie by the paired test alone has its p-value beside it."""
-    p, by_interval = results.p_value(name, metric), verdict(results.tested({}), name, metric)
-    return found if p is None or by_interval == found else f"{found} ({p_value(p)})"
+def _with_objection(results: RunResults, name: str, metric: str, found: Verdict) -> str:
+    """A tie, though the interval does not touch zero, has beside it what the paired test says."""
+    but = objection(results.differences[name].all[metric], results.paired_test(name, metric))
+    return f"{found} ({but})" if but else found
 
 
 def _tested(results: RunResults) -> dict[str, dict[str, float]]:
     """Metric to model to its p-value; without models of which no patient's figure differs: there is nothing to test."""
     found = {
         TITLES[metric]: {
-            name: p
+            name: test.p
             for name, differences in results.differences.items()
-            if (p := results.p_value(name, metric)) is not None and not same(differences.all[metric])
+            if (test := results.paired_test(name, metric)) is not None and not same(differences.all[metric])
         }
         for metric in reversed(TITLES)
     }
@@ -268,7 +268,7 @@ def _least_p(results: RunResults) -> list[str]:
     tests, ours = len(_tested(results).get(TITLES[PRECISION], {})), figure_of(results, OURS, PRECISION)
     if not tests or ours is None:
         return []
-    least = tests * 2.0 ** (1 - ours.n)  # all signs alike, times the models that it is corrected for
+    least = min(1.0, tests * 2.0 ** (1 - ours.n))  # all signs alike, times the models that it is corrected for
     if least < SIGNIFICANT:
         return []
     return [

@@ -7,9 +7,19 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from normfed_server.report.verdicts import OURS, TITLES, Verdict, difference_of, figure_of, same, unnoticed, verdict
-from normfed_server.report.words import listed, number, signed
-from normfed_server.results.enough import FEWEST_PATIENTS
+from normfed_server.report.verdicts import (
+    OURS,
+    TITLES,
+    Verdict,
+    difference_of,
+    figure_of,
+    objection,
+    same,
+    unnoticed,
+    verdict,
+)
+from normfed_server.report.words import counted, listed, number, signed
+from normfed_server.results.enough import are_enough
 from normfed_server.results.layout import PRECISION, Difference, LeagueRow, RunResults
 
 REVERSED: dict[Verdict, Verdict] = {"better": "worse", "worse": "better", "tied": "tied"}
@@ -32,12 +42,15 @@ class Rival:
         Metric to it less the study's own.
     verdicts
         Metric to what it is to the study's own.
+    objections
+        Metric to what the paired test has against a difference beyond its interval.
     """
 
     title: str
     differs: str
     differences: Mapping[str, Difference]
     verdicts: Mapping[str, Verdict]
+    objections: Mapping[str, str]
 
 
 def rivals(results: RunResults) -> list[Rival]:
@@ -53,11 +66,10 @@ def comparison(results: RunResults) -> list[str]:
     if own is None or own.strategy is None or not others or figure is None:
         return []
     title = _short(own)
-    said = [_sentence(results, title, of) for of in others if PRECISION in of.differences]
-    few = figure.n < FEWEST_PATIENTS
+    few = f"Too few to say which strategy is better: {counted(figure.n, 'patient is', 'patients are')} no evidence."
     alone = listed([settings(own.strategy), *(of.differs for of in others)])
     return [
-        *([f"Too few to say which strategy is better: {figure.n} patients are no evidence."] if few else said),
+        *([_sentence(title, of) for of in others] if are_enough(figure.n) else [few]),
         f"They differ in this alone: {alone}. People, model, rounds and seed are the same; {title} reaches average "
         f"precision {number(figure.mean)}.",
     ]
@@ -70,33 +82,43 @@ def settings(strategy: Mapping[str, JsonValue]) -> str:
 
 
 def _rival(results: RunResults, row: LeagueRow) -> Rival:
-    found = {metric: difference_of(results, row.name, metric) for metric in TITLES}
-    differences = {metric: _reversed(difference) for metric, difference in found.items() if difference is not None}
+    found = {metric: less for metric in TITLES if (less := difference_of(results, row.name, metric)) is not None}
+    differences = {metric: _reversed(difference) for metric, difference in found.items()}
     verdicts = {metric: REVERSED[verdict(results, row.name, metric)] for metric in differences}
+    against = {metric: objection(less, results.paired_test(row.name, metric)) for metric, less in found.items()}
     assert row.strategy is not None
     compression = row.name.partition("+")[2]
     differs = settings(row.strategy) + (f", messages as {compression}" if compression else "")
-    return Rival(_short(row), differs, differences, verdicts)
+    return Rival(_short(row), differs, differences, verdicts, against)
 
 
 def _reversed(difference: Difference) -> Difference:
     """The other less ours."""
     low, high = (None if end is None else -end for end in difference.ci95)
-    return Difference(mean=None if difference.mean is None else -difference.mean, ci95=(high, low))
+    mean = None if difference.mean is None else -difference.mean
+    return Difference(mean=mean, n=difference.n, ci95=(high, low))
 
 
 def _short(row: LeagueRow) -> str:
     return row.title.removesuffix(" (the study's own)")
 
 
-def _sentence(results: RunResults, own: str, of: Rival) -> str:
+def _sentence(own: str, of: Rival) -> str:
     """``Ditto is not distinguishable from FedAvg (average precision −0.029, 95 % interval −0.090 to +0.033).``"""
-    difference, found = of.differences[PRECISION], of.verdicts[PRECISION]
+    difference = of.differences.get(PRECISION)
+    if difference is None:
+        return f"Too few patients were tested with both {of.title} and {own} to say which is better."
     if same(difference):
         return f"{of.title} is the same as {own}: no patient's figure differs."
+    if difference.n is not None and not are_enough(difference.n):
+        few = counted(difference.n, "patient was", "patients were")
+        return f"Too few to say whether {of.title} is better than {own}: {few} tested with both."
     low, high = difference.ci95
     apart = f"{TITLES[PRECISION]} {signed(difference.mean)}, 95 % interval {signed(low)} to {signed(high)}"
     if unnoticed(difference):
         apart = f"{TITLES[PRECISION]} alike to three decimals"
+    if but := of.objections[PRECISION]:
+        apart += f", but {but}"
+    found = of.verdicts[PRECISION]
     rest = "; ".join(f"{word} by {TITLES[metric]}" for metric, word in of.verdicts.items() if word != found)
     return f"{of.title} {HEADLINE[found]} {own} ({apart}{f'; {rest}' if rest else ''})."

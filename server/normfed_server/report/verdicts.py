@@ -1,8 +1,8 @@
 """Better, worse or tied: what the federated model is to another, by rules that are the same on the screen and the page.
 
 Better and worse: beyond the 95 % interval over patients, in the digits that tables show, of six patients or more; in
-each of several trainings beside each of the other's; and by the corrected paired test, where single patients are known,
-as in a simulation. Everything else is a tie.
+each of several trainings beside each of the other's; and by the corrected paired test, its direction too, where single
+patients are known, as in a simulation. Everything else is a tie.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from normfed_common.algorithms.arms import OWN, POOLED
+from normfed_common.metrics.subjects import PairedTest
+from normfed_server.report.words import p_value
 from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import AUROC, PRECISION, Difference, Figure, Figures, ModelFigures, RunResults
 from normfed_server.results.league import SHOWN, beyond
@@ -52,7 +54,7 @@ def verdict(results: RunResults, other: str, metric: str) -> Verdict:
         difference_of(results, other, metric),
         patients,
         gaps,
-        results.p_value(other, metric),
+        results.paired_test(other, metric),
         higher_is_better=results.metrics[metric].higher_is_better,
     )
 
@@ -61,7 +63,7 @@ def judged(
     difference: Difference | None,
     patients: int,
     gaps: Sequence[float] = (),
-    p: float | None = None,
+    test: PairedTest | None = None,
     *,
     higher_is_better: bool = True,
 ) -> Verdict:
@@ -73,15 +75,37 @@ def judged(
         The model less the other, over so many patients; None where it is not told.
     gaps
         The same between every training of the one and every one of the other; they are known over all patients alone.
-    p
-        Of the paired test, corrected for the number of models; None where there was none.
+    test
+        The same by ranks; None where there was none.
     """
-    if difference is None or patients < FEWEST_PATIENTS or (p is not None and p >= SIGNIFICANT):
+    if difference is None or patients < FEWEST_PATIENTS:
         return "tied"
-    sign = 1 if higher_is_better else -1
-    if beyond(difference, sign) and all(sign * gap > 0 for gap in gaps):
-        return "better"
-    return "worse" if beyond(difference, -sign) and all(sign * gap < 0 for gap in gaps) else "tied"
+    higher = _sure(difference, 1, gaps, test)
+    if not higher and not _sure(difference, -1, gaps, test):
+        return "tied"
+    return "better" if higher == higher_is_better else "worse"
+
+
+def objection(difference: Difference, test: PairedTest | None) -> str:
+    """What a paired test has against a difference beyond its interval, as ``p = 0.063 by the paired test``; empty where
+    it has nothing, or where the interval itself touches zero."""
+    sign = next((sign for sign in (1, -1) if beyond(difference, sign)), None)
+    if test is None or sign is None or _agrees(test, sign):
+        return ""
+    if test.p >= SIGNIFICANT:
+        return f"{p_value(test.p)} by the paired test"
+    return f"the paired test points the other way, {p_value(test.p)}"
+
+
+def _sure(difference: Difference, sign: int, gaps: Sequence[float], test: PairedTest | None) -> bool:
+    """Whether all that is known says that a difference is above zero (1) or below it (-1)."""
+    agreed = test is None or _agrees(test, sign)
+    return agreed and beyond(difference, sign) and all(sign * gap > 0 for gap in gaps)
+
+
+def _agrees(test: PairedTest, sign: int) -> bool:
+    """A mean that few patients make may be on the other side of zero than most patients are."""
+    return test.p < SIGNIFICANT and test.direction == sign
 
 
 def same(difference: Difference) -> bool:

@@ -159,6 +159,11 @@ def minus(number: str) -> str:
     return number.replace("-", "−")
 
 
+def p_value(value: float) -> str:
+    """Never zero."""
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
 def rate(found: Rate | None) -> str:
     """A share in percent, with what is left open of it in brackets; a dash for none."""
     if found is None:

@@ -20,6 +20,7 @@ from pydantic import (
 from normfed_common.foundation.files import write_text
 from normfed_common.metrics.base import SHARE, Metric, Place
 from normfed_common.metrics.catalogue import BUILT_IN
+from normfed_common.metrics.subjects import PairedTest
 from normfed_common.study.base import Frozen
 from normfed_server.events.rounds import RoundFigures, is_none
 from normfed_server.results.calibration import Calibrated
@@ -326,20 +327,18 @@ class RunResults(Frozen):
     metrics: dict[str, Described] = Field(
         default_factory=lambda: described(BUILT_IN), description="what the names of metrics stand for"
     )
-    _p_values: Mapping[str, Mapping[str, float]] = PrivateAttr(default_factory=dict)  # by metric, then model
+    _tests: Mapping[str, Mapping[str, PairedTest]] = PrivateAttr(default_factory=dict)  # by metric, then model
 
-    def tested(self, p_values: Mapping[str, Mapping[str, float]]) -> RunResults:
-        """The same with p-values of every other model against the federated one, by metric: they are of single
+    def tested(self, tests: Mapping[str, Mapping[str, PairedTest]]) -> RunResults:
+        """The same with paired tests of the federated model against every other one, by metric: they are of single
         patients, whom metrics.json does not hold."""
         found = self.model_copy()
-        found._p_values = p_values
+        found._tests = tests
         return found
 
-    def p_value(self, model: str, metric: str) -> float | None:
-        """Of the paired test of a model against the federated one, corrected for their number; None where there was
-        none."""
-        found = self._p_values.get(metric, {}).get(model)
-        return None if found is None or math.isnan(found) else found
+    def paired_test(self, model: str, metric: str) -> PairedTest | None:
+        """Of the federated model against another one, corrected for their number; None where there was none."""
+        return self._tests.get(metric, {}).get(model)
 
     @property
     def nobody_ill(self) -> bool:

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 
 from normfed_common.foundation import seeds
 from normfed_server.paper import style
-from normfed_server.report.cells import p_value
-from normfed_server.report.words import minus
+from normfed_server.report.words import minus, p_value
 from normfed_server.results.enough import FEWEST_PATIENTS
 
 LIMITS = 1.96  # standard deviations on either side of the mean difference: 95 % of a normal distribution

@@ -63,7 +63,7 @@ def figures(run: Run, results: RunResults) -> Iterator[tuple[str, Figure | None]
         ours, theirs = ({(row["site"], row["name"]): row for row in people.rows(run, of)} for of in (FEDERATED, best))
         both = [key for key in ours if key in theirs]
         mine, its = (np.array([of[key].get(metric) for key in both], float) for of in (ours, theirs))
-        p = results.p_value(best, metric)
+        test = results.paired_test(best, metric)
         kinds = [str(ours[key]["kind"]) for key in both]
         title, other = results.metrics[metric].title, results.title(best)
-        yield f"patients-{metric}", agreement.paired(mine, its, kinds, title, other, p)
+        yield f"patients-{metric}", agreement.paired(mine, its, kinds, title, other, test.p if test else None)

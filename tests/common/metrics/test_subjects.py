@@ -88,28 +88,51 @@ REFERENCE = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
 def test_pairs_in_which_one_is_undefined_are_left_out() -> None:
     other = REFERENCE + np.array([0.01, 0.02, 0.03, 0.04, 0.05, 0.06, np.nan])
     found = subjects.wilcoxon_holm(np.append(REFERENCE, np.nan), {"a": np.append(other, 5.0)})
-    assert found["a"] == pytest.approx(2 / 2**6)  # exact: all six signs alike
+    assert found["a"].p == pytest.approx(2 / 2**6)  # exact: all six signs alike
 
 
 def test_fewer_than_six_pairs_are_not_tested_and_do_not_count_in_the_correction() -> None:
     few = np.where(np.arange(7) < 5, REFERENCE + 0.1, np.nan)
     clear = REFERENCE + np.arange(1, 8) / 100
     found = subjects.wilcoxon_holm(REFERENCE, {"few": few, "clear": clear})
-    assert np.isnan(found["few"])
-    assert found["clear"] == pytest.approx(2 / 2**7)
+    assert list(found) == ["clear"]
+    assert found["clear"].p == pytest.approx(2 / 2**7)
 
 
-def test_a_method_that_never_differs_has_a_p_of_one() -> None:
-    assert subjects.wilcoxon_holm(REFERENCE, {"same": REFERENCE.copy()}) == {"same": 1.0}
+def test_a_method_that_never_differs_has_a_p_of_one_and_does_not_count_in_the_correction() -> None:
+    clear, same = REFERENCE + np.arange(1, 8) / 100, REFERENCE.copy()
+    found = subjects.wilcoxon_holm(REFERENCE, {"same": same, "clear": clear, "again": same})
+    assert found["same"] == found["again"] == subjects.PairedTest(1.0, 0)
+    assert found["clear"].p == pytest.approx(2 / 2**7)
 
 
 def test_corrected_p_values_never_fall_with_the_raw_ones_nor_exceed_one() -> None:
     clear = REFERENCE + np.arange(1, 8) / 100
     mixed = REFERENCE + np.array([1, -2, 3, -4, 5, -6, 7]) / 100
-    found = subjects.wilcoxon_holm(REFERENCE, {"mixed": mixed, "clear": clear, "again": clear, "same": REFERENCE})
-    assert list(found) == ["mixed", "clear", "again", "same"]
-    assert found["clear"] == found["again"] == pytest.approx(4 * 2 / 2**7)
-    assert found["mixed"] == found["same"] == 1.0
+    found = subjects.wilcoxon_holm(REFERENCE, {"mixed": mixed, "clear": clear, "again": clear, "like it": mixed})
+    assert list(found) == ["mixed", "clear", "again", "like it"]
+    assert found["clear"].p == found["again"].p == pytest.approx(4 * 2 / 2**7)
+    assert found["mixed"].p == found["like it"].p == 1.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_direction_is_that_of_the_one_sided_test_that_is_surer_and_of_the_median_of_means_of_two(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    reference, values = rng.random((2, 15))
+    difference = reference - values
+    found = subjects.wilcoxon_holm(reference, {"a": values})["a"]
+    above, below = (wilcoxon(difference, alternative=side).pvalue for side in ("greater", "less"))
+    means_of_two = (difference[:, None] + difference)[np.triu_indices(15)] / 2  # Hodges & Lehmann 1963
+    assert found.direction == (1 if above < below else -1) == np.sign(np.median(means_of_two))
+    assert subjects.wilcoxon_holm(values, {"a": reference})["a"] == subjects.PairedTest(found.p, -found.direction)
+
+
+def test_the_direction_is_that_of_ranks_whatever_the_mean_says() -> None:
+    gained = np.r_[np.full(38, -0.01), np.full(6, 0.45)]
+    found = subjects.wilcoxon_holm(0.4 + gained, {"a": np.full(44, 0.4)})["a"]
+    assert gained.mean() > 0
+    assert found.p == pytest.approx(wilcoxon(gained, alternative="less").pvalue * 2)
+    assert found.direction == -1
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -151,5 +174,6 @@ def test_wilcoxon_with_holms_correction_equals_statsmodels() -> None:
     others = {name: reference + rng.normal(shift, 0.2, 25) for name, shift in {"a": 0.3, "b": 0.05, "c": 0.12}.items()}
     raw = [wilcoxon(values - reference).pvalue for values in others.values()]
     expected = multipletests(raw, method="holm")[1]
-    np.testing.assert_allclose(list(subjects.wilcoxon_holm(reference, others).values()), expected)
-    assert np.isnan(subjects.wilcoxon_holm(reference[:5], {"a": others["a"][:5]})["a"])
+    found = subjects.wilcoxon_holm(reference, others)
+    np.testing.assert_allclose([test.p for test in found.values()], expected)
+    assert subjects.wilcoxon_holm(reference[:5], {"a": others["a"][:5]}) == {}

@@ -9,19 +9,6 @@ from normfed_server.results.layout import Difference, Figure
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (0.0009, "p < 0.001"),
-        (0.001, "p = 0.001"),
-        (0.0496, "p = 0.050"),
-        (1.0, "p = 1.000"),
-    ],
-)
-def test_a_p_value_is_never_zero(value: float, shown: str) -> None:
-    assert cells.p_value(value) == shown
-
-
-@pytest.mark.parametrize(
     ("figure", "shown"),
     [
         (None, "–"),

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from run_results import run_results
 
 from normfed_common.metrics.catalogue import BUILT_IN
+from normfed_common.metrics.subjects import PairedTest
 from normfed_server.report import lesions, verdicts
 from normfed_server.report.findings import sentences
 from normfed_server.report.verdicts import main_models
-from normfed_server.results.layout import described
+from normfed_server.results.layout import RunResults, described
 from normfed_server.results.league import SHOWN
 
 UNSURE = "not distinguishable from"
@@ -357,10 +358,16 @@ def test_strategies_that_tie_with_the_best_are_named_as_ties(
 
 def test_a_tie_by_the_paired_test_alone_names_its_p_value() -> None:
     results = run_results(**metrics(local=BETTER))
-    (unsure,) = [
-        s for s in sentences(results.tested({"auroc": {"local": 0.0631}, "auprc": {"local": 0.07}})) if UNSURE in s
-    ]
+    (unsure,) = [s for s in sentences(by_ranks(results, 0.0631, 1)) if UNSURE in s]
     assert "interval +0.050 to +0.150, but p = 0.063 by the paired test" in unsure
-    assert not any(
-        "paired test" in s for s in sentences(results.tested({"auroc": {"local": 0.01}, "auprc": {"local": 0.01}}))
-    )
+    assert not any("paired test" in s for s in sentences(by_ranks(results, 0.01, 1)))
+
+
+def test_a_tie_for_the_paired_test_points_the_other_way_says_so() -> None:
+    (unsure,) = [s for s in sentences(by_ranks(run_results(**metrics(local=BETTER)), 0.0042, -1)) if UNSURE in s]
+    assert "interval +0.050 to +0.150, but the paired test points the other way, p = 0.004" in unsure
+
+
+def by_ranks(results: RunResults, p: float, direction: int) -> RunResults:
+    """By both metrics alike."""
+    return results.tested({metric: {"local": PairedTest(p, direction)} for metric in ("auroc", "auprc")})

@@ -8,6 +8,7 @@ import pytest
 from compared import difference, metrics, model, row
 from run_results import run_results
 
+from normfed_common.metrics.subjects import PairedTest
 from normfed_server.arms.calibration import OWN_TISSUE
 from normfed_server.report.headline import headline, in_short, reasons_against
 
@@ -268,7 +269,7 @@ def test_a_model_is_better_only_where_the_interval_and_the_corrected_test_say_so
     found = metrics(atlas=BETTER)
     found["evaluation"]["atlas"] = model(0.8)
     results = run_results(**found)
-    tested = results.tested({metric: {"atlas": p} for metric in ("auroc", "auprc")})
+    tested = results.tested({metric: {"atlas": PairedTest(p, 1)} for metric in ("auroc", "auprc")})
     assert any(sentence.startswith("Better than atlas") for sentence in headline(results))  # no test is known
     assert any(sentence.startswith(expected) for sentence in headline(tested))
     assert any(sentence.startswith("Better than atlas") for sentence in headline(tested)) == (p < 0.05)
@@ -277,7 +278,8 @@ def test_a_model_is_better_only_where_the_interval_and_the_corrected_test_say_so
 def test_a_baseline_that_is_above_by_the_interval_alone_is_warned_of_and_not_called_better() -> None:
     found = metrics(atlas=WORSE)
     found["evaluation"]["atlas"] = model(0.9, 0.4)
-    text = headline(run_results(**found).tested({"auroc": {"atlas": 0.16}, "auprc": {"atlas": 0.16}}))
+    tests = {metric: {"atlas": PairedTest(0.16, -1)} for metric in ("auroc", "auprc")}
+    text = headline(run_results(**found).tested(tests))
     assert text[0] == (
         "Do not use this map: the trivial baseline atlas scores higher, by the interval if not by the paired test."
     )

@@ -14,6 +14,7 @@ from run_results import history, run_results
 
 from normfed_common.foundation.errors import RunError
 from normfed_common.metrics.catalogue import BUILT_IN
+from normfed_common.metrics.subjects import PairedTest
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import LesionKind
 from normfed_server.report import page
@@ -28,11 +29,11 @@ def written(study: StudyConfig, tmp_path: Path) -> Callable[..., str]:
     """The report of these figures, without the library that draws."""
 
     def write(
-        found: dict[str, Any], patients: page.Patients = page.Patients(), p_values: dict[str, Any] | None = None
+        found: dict[str, Any], patients: page.Patients = page.Patients(), tests: dict[str, Any] | None = None
     ) -> str:
         run = runs.begin(study, tmp_path)
         layout.write(run.folder, run_results(**found))
-        path = write_report(run, patients, None if p_values is None else run_results(**found).tested(p_values))
+        path = write_report(run, patients, None if tests is None else run_results(**found).tested(tests))
         assert path == run.folder / "report.html"
         return re.sub(r"<script.*?</script>", "", path.read_text(), flags=re.DOTALL)
 
@@ -49,7 +50,7 @@ def test_a_run_that_is_not_finished_has_no_report(study: StudyConfig, tmp_path: 
 def test_the_page_says_its_findings_and_warnings_and_hides_small_counts(written: Callable[..., str]) -> None:
     found = metrics(local=difference(0.1, -0.05, 0.25))
     found["left_out"] = {"c": "takes no part: nobody"}
-    text = written(found, page.Patients(attacks={"a": "scale"}), {"auroc": {"local": 0.0004}})
+    text = written(found, page.Patients(attacks={"a": "scale"}), {"auroc": {"local": PairedTest(0.0004, 1)}})
     assert "not distinguishable from each site training alone" in text
     assert "better than" not in text
     assert "Partial: c takes no part: nobody." in text
@@ -109,6 +110,27 @@ def test_the_league_says_of_how_many_sites_some_gain(written: Callable[..., str]
     assert "<td>2 / 1 of 3</td>" in written(found)
 
 
+def test_the_least_p_value_is_at_most_one(written: Callable[..., str]) -> None:
+    names = [f"model-{number}" for number in range(33)]
+    found = metrics(**dict.fromkeys(names, difference(0.1, 0.05, 0.15)))
+    for of in found["evaluation"].values():
+        of["all"]["auprc"]["n"] = 6
+    text = written(found, tests={"auprc": dict.fromkeys(names, PairedTest(1.0, 1))})
+    assert "Of 6 patients and 33 models compared the least corrected p = 1.000" in text  # 33 · 2 / 2 ** 6 > 1
+
+
+def test_a_strategys_tie_by_the_test_alone_is_explained_beside_it_and_below(written: Callable[..., str]) -> None:
+    found = metrics(fedbn=difference(0.1, 0.05, 0.15))
+    found["league"] = [row("federated", 0.3, GAIN), row("fedbn", 0.3, GAIN)]
+    other_way = "the paired test points the other way, p = 0.004"
+    text = written(found, tests={metric: {"fedbn": PairedTest(0.004, -1)} for metric in ("auroc", "auprc")})
+    strategies = text[text.index('<h2 id="strategies">') : text.index('<h2 id="found">')]
+    assert strategies.count(f"tied ({other_way})") == 2
+    assert "the corrected paired test does not tell them apart or points the other way" in strategies
+    assert "another training says otherwise" in strategies
+    assert f"tied ({other_way})" in text[text.index('<h2 id="found">') :]
+
+
 def test_ages_that_hardly_overlap_are_a_warning_in_the_open(written: Callable[..., str]) -> None:
     text = written(metrics(), page.Patients(ages=Ages((20.0, 25.0, 30.0), (60.0, 70.0, 80.0))))
     (warning,) = re.findall(r'<div class="warning">(.*?)</div>', text)
@@ -119,7 +141,7 @@ def test_a_model_with_the_same_figures_is_called_the_same_and_an_interval_of_few
     written: Callable[..., str],
 ) -> None:
     found = metrics(pooled=difference(0.0, 0.0, 0.0), atlas=difference(0.0, -0.1, 0.1))
-    text = written(found, p_values={"auroc": {"pooled": 1.0, "atlas": 0.5}})
+    text = written(found, tests={"auroc": {"pooled": PairedTest(1.0, 0), "atlas": PairedTest(0.5, 1)}})
     assert text.count('<td class="words">the same</td>') == 1
     assert "atlas p = 0.500." in text  # and nothing was to be tested of the other
     found["evaluation"]["federated"]["sites"]["a"]["auroc"]["n"] = 1
@@ -328,7 +350,8 @@ def test_a_tie_by_the_test_alone_has_its_p_value_and_too_few_patients_for_any_ar
     for of in found["evaluation"].values():
         for figure in of["all"].values():
             figure["n"] = 6
-    text = written(found, p_values={metric: {"local": 0.0625, "atlas": 0.5} for metric in ("auroc", "auprc")})
-    assert '<td class="words">tied (p = 0.062)</td>' in text  # by the interval better
+    tests = {"local": PairedTest(0.0625, 1), "atlas": PairedTest(0.5, 1)}
+    text = written(found, tests=dict.fromkeys(("auroc", "auprc"), tests))
+    assert '<td class="words">tied (p = 0.062 by the paired test)</td>' in text  # by the interval better
     assert '<td class="words">tied</td>' in text
     assert "Of 6 patients and 2 models compared the least corrected p = 0.062" in text  # 2 · 2 / 2 ** 6

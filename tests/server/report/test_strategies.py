@@ -8,6 +8,7 @@ import pytest
 from compared import difference, metrics, model, row
 from run_results import run_results
 
+from normfed_common.metrics.subjects import PairedTest
 from normfed_server.report.strategies import comparison, rivals
 
 
@@ -52,6 +53,48 @@ def test_the_first_sentence_is_the_difference_and_the_next_what_they_differ_in(
 def test_of_fewer_than_six_patients_no_strategy_is_better() -> None:
     first, _ = comparison(run_results(**compared(difference(0.2, 0.1, 0.3), patients=5)))
     assert first == "Too few to say which strategy is better: 5 patients are no evidence."
+
+
+@pytest.mark.parametrize(
+    ("p", "direction", "why"),
+    [
+        (0.0631, 1, "p = 0.063 by the paired test"),
+        (0.0042, -1, "the paired test points the other way, p = 0.004"),
+    ],
+)
+def test_a_tie_by_the_paired_test_alone_says_so(p: float, direction: int, why: str) -> None:
+    results = run_results(**compared(difference(0.2, 0.1, 0.3)))
+    tested = results.tested({metric: {"ditto": PairedTest(p, direction)} for metric in ("auroc", "auprc")})
+    apart = "average precision −0.200, 95 % interval −0.300 to −0.100"
+    assert comparison(tested)[0] == f"Ditto is not distinguishable from FedAvg ({apart}, but {why})."
+    (rival,) = rivals(tested)
+    assert rival.objections == {"auroc": why, "auprc": why}
+
+
+@pytest.mark.parametrize(
+    ("beside", "expected"),
+    [
+        (
+            difference(0.2, 0.1, 0.3, n=5),
+            "Too few to say whether Ditto is better than FedAvg: 5 patients were tested with both.",
+        ),
+        (
+            difference(0.2, 0.1, 0.3, n=1),
+            "Too few to say whether Ditto is better than FedAvg: 1 patient was tested with both.",
+        ),
+        ({}, "Too few patients were tested with both Ditto and FedAvg to say which is better."),
+    ],
+)
+def test_a_rival_that_was_tested_with_too_few_of_the_patients_is_said_to_be(
+    beside: dict[str, Any], expected: str
+) -> None:
+    found = compared(beside)
+    found["league"].append({**row("prox", 0.1, None), "title": "FedProx"})
+    found["evaluation"]["prox"] = model(0.8)
+    found["differences"]["prox"] = difference(0.1, 0.05, 0.15)
+    said = comparison(run_results(**found))
+    assert said[0] == expected
+    assert said[1].startswith("FedProx finds lesions worse than FedAvg (")
 
 
 def test_a_run_of_one_strategy_compares_none() -> None:

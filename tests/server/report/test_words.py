@@ -17,6 +17,7 @@ from normfed_server.report.words import (
     listed,
     missed_sentences,
     number,
+    p_value,
     participation_sentence,
     signed,
     trainings_spread,
@@ -170,3 +171,16 @@ def test_a_difference_has_its_sign_where_there_is_any(value: float | None, shown
 
 def test_a_list_ends_with_a_word() -> None:
     assert (listed("a"), listed("ab"), listed("abc", "or")) == ("a", "a and b", "a, b or c")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0009, "p < 0.001"),
+        (0.001, "p = 0.001"),
+        (0.0496, "p = 0.050"),
+        (1.0, "p = 1.000"),
+    ],
+)
+def test_a_p_value_is_never_zero(value: float, shown: str) -> None:
+    assert p_value(value) == shown
