@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from normfed_client.imaging.bids import read_dataset
@@ -11,24 +10,17 @@ from normfed_client.imaging.cache import default_root
 from normfed_common.study.config import StudyConfig
 from normfed_server.report.cohorts import write_cohorts
 from normfed_server.runs import folder
-from normfed_server.runs.folder import Run
 from normfed_simulation import study_data
 from normfed_simulation.datasets.recognition import together_as_bids
 from normfed_simulation.experiment import federate
 from normfed_simulation.run_folder import discarded_if_refused
-from normfed_simulation.started import Means
+from normfed_simulation.started import Begun, Means
 from normfed_simulation.taking_part import roles_of
 from normfed_simulation.watcher import Watcher
 
 
-@dataclass(frozen=True)
-class Count:
-    """A run that has a folder, trains nothing, and is to be finished; see `Started`."""
-
-    run: Run
-    data: Path | None
-    means: Means
-    workers: int
+class StartedStatistics(Begun):
+    """A run that trains nothing: it asks for cohorts in figures."""
 
     def finish(self, watcher: Watcher) -> Path:
         """Ask the sites for their cohorts in figures; returns the page's path.
@@ -49,7 +41,7 @@ class Count:
             return write_cohorts(run)
 
 
-def begin(study: StudyConfig, data: Sequence[Path], out: Path, means: Means) -> Count:
+def begin(study: StudyConfig, data: Sequence[Path], out: Path, means: Means) -> StartedStatistics:
     """Make the run folder, once all is checked that can be without preparing a scan.
 
     Raises
@@ -62,4 +54,4 @@ def begin(study: StudyConfig, data: Sequence[Path], out: Path, means: Means) -> 
     dataset = study_data.foreseen(study, root)
     if dataset is not None:
         roles_of(study, dataset)
-    return Count(folder.begin(study, out, {"statistics": True}), root, means, workers)
+    return StartedStatistics(folder.begin(study, out, {"statistics": True}), root, means, workers)

@@ -12,7 +12,7 @@ from pydantic import ConfigDict
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.imaging.bids import read_dataset
 from normfed_common.algorithms.arms import FEDERATED, LOCAL, OWN, POOLED, REPEAT
-from normfed_common.foundation.errors import DatasetError, RunError
+from normfed_common.foundation.errors import DamagedError, DatasetError, RunError
 from normfed_common.metrics.subjects import PairedTest, wilcoxon_holm
 from normfed_common.study.base import Frozen
 from normfed_server.report.verdicts import TITLES
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from normfed_client.imaging.bids import Visit
     from normfed_server.results.frames import Columns
 
+CURE = "Copy the run folder again, or begin a new run."
 PATIENTS: Columns = {
     "site": (str, "where the patient was tested"),
     "subject": (str, "name in the dataset"),
@@ -88,7 +89,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     """Nobody of a model that was not tested there."""
     if not path.exists():
         return []
-    kept = read_as(list[_Kept], path, "Copy the run folder again, or begin a new run.")
+    kept = read_as(list[_Kept], path, CURE)
     return [row.model_dump(exclude_unset=True) for row in kept]
 
 
@@ -96,14 +97,22 @@ def _own_rows(folder: Path) -> list[dict[str, Any]]:
     own = folder / "people" / f"{LOCAL}{folder.name}.json"
     if own.exists():
         return _read(own)
-    others = [_read(path) for path in sorted(own.parent.glob(f"{LOCAL}*.json")) if REPEAT not in path.name]
+    paths = [path for path in sorted(own.parent.glob(f"{LOCAL}*.json")) if REPEAT not in path.name]
     return [
-        {
-            name: value if isinstance(value, str) else _mean([row.get(name) for row in of])
-            for name, value in of[0].items()
-        }
-        for of in zip(*others, strict=True)
+        {key: value if isinstance(value, str) else _mean([row.get(key) for row in of]) for key, value in of[0].items()}
+        for of in _by_name(paths)
     ]
+
+
+def _by_name(paths: list[Path]) -> list[list[dict[str, Any]]]:
+    """Every person's row in each file, whatever the order of each; a file that lacks somebody is damaged."""
+    files = [_read(path) for path in paths]
+    for path, found in zip(paths, files, strict=True):
+        if sorted(row["name"] for row in found) != sorted({row["name"] for row in files[0]}):
+            why = f"other people than in {paths[0].name}" if found is not files[0] else "somebody is there twice"
+            raise DamagedError(f"{path} cannot be used ({why}). {CURE}", why)
+    rows_of = [{row["name"]: row for row in found} for found in files]
+    return [[of[name] for of in rows_of] for name in (rows_of[0] if rows_of else ())]
 
 
 def _mean(values: list[float | None]) -> float | None:

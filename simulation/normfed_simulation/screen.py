@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from normfed_common.deployment.progress import Times
+from normfed_common.wording.progress import Times
 from normfed_common.wording.terminal_text import plain
 from normfed_server.events import kinds
 from normfed_server.events.fleeting import Answered, Fleeting, Scanned

@@ -54,8 +54,8 @@ class Means:
 
 
 @dataclass(frozen=True)
-class Started:
-    """A run that has a folder, and is to be finished.
+class Begun:
+    """A run that has a folder, and what it is to be finished with.
 
     Parameters
     ----------
@@ -63,14 +63,24 @@ class Started:
         The dataset; None where the study has it made.
     workers
         Processes; 0 where all the work is done in this one.
-    fresh
-        Whether nothing was there before, so that nothing is left if the study is refused.
     """
 
     run: Run
     data: Path | None
     means: Means
     workers: int
+
+
+@dataclass(frozen=True)
+class Started(Begun):
+    """A run that trains and tests.
+
+    Parameters
+    ----------
+    fresh
+        Whether nothing was there before, so that nothing is left if the study is refused.
+    """
+
     conditions: Conditions
     fresh: bool
 

@@ -104,6 +104,30 @@ def test_local_figures_are_those_of_each_sites_own_model(run: Run) -> None:
     assert rows(run, "nobody's") == []
 
 
+def test_the_mean_of_other_sites_models_is_of_each_patient_whatever_the_order_of_a_file(run: Run) -> None:
+    write(run, "local-a", {("b", "sub-0"): 0.2, ("b", "sub-1"): 0.9})
+    write(run, "local-c", {("b", "sub-1"): 0.7, ("b", "sub-0"): 0.4})
+    found = {row["name"]: row["auprc"] for row in rows(run, "local")}
+    assert found == {"sub-0": pytest.approx((0.2 + 0.4) / 2), "sub-1": pytest.approx((0.9 + 0.7) / 2)}
+
+
+@pytest.mark.parametrize("names", [["sub-0"], ["sub-0", "sub-2"], ["sub-0", "sub-1", "sub-1"], []])
+def test_a_file_with_other_people_than_those_beside_it_is_named(run: Run, names: list[str]) -> None:
+    write(run, "local-a", {("b", "sub-0"): 0.2, ("b", "sub-1"): 0.9})
+    path = run.folder / "sites" / "b" / "people" / "local-c.json"
+    path.write_text(json.dumps([{"name": name, "kind": "MS", "auprc": 0.5} for name in names]))
+    with pytest.raises(DamagedError, match=rf"^{path} cannot be used \(other people than in local-a\.json\)\. Copy"):
+        rows(run, "local")
+
+
+def test_a_person_who_is_twice_in_a_file_is_told_of(run: Run) -> None:
+    write(run, "local-a", {("b", "sub-0"): 0.2})
+    path = run.folder / "sites" / "b" / "people" / "local-a.json"
+    path.write_text(json.dumps([{"name": "sub-0", "kind": "MS", "auprc": 0.5}] * 2))
+    with pytest.raises(DamagedError, match=rf"^{path} cannot be used \(somebody is there twice\)"):
+        rows(run, "local")
+
+
 def test_where_a_site_trains_none_its_own_figures_are_the_mean_of_the_other_sites_models_there(run: Run) -> None:
     for arm, value in (("local-a", 0.2), ("local-c", 0.4), ("local-c~2", 9.0)):
         write(run, arm, {("b", "sub-0"): value, ("b", "sub-1"): None if arm == "local-a" else value})

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from normfed_common.deployment.progress import Times
 from normfed_common.study.config import StudyConfig
+from normfed_common.wording.progress import Times
 from normfed_server.events.fleeting import Answered, Scanned
 from normfed_server.events.kinds import (
     Damaged,

@@ -172,7 +172,7 @@ def people_to_train_on(sites: Mapping[str, Sequence[Visit]]) -> dict[str, int]:
     return {site: len(_people(assign(list(visits), site, study).train)) for site, visits in sites.items()}
 
 
-def counts(visits: Sequence[Visit], data: DataConfig) -> bool:
+def has_role(visits: Sequence[Visit], data: DataConfig) -> bool:
     """Whether a person has a role in a study, if drawn: as healthy, or with a lesion."""
     if any(visit.participant.group in data.control_groups for visit in visits):
         return data.normal == "controls"
@@ -183,9 +183,11 @@ def _few(
     controls: list[list[Visit]], patients: list[list[Visit]], site: str, study: StudyConfig
 ) -> tuple[list[list[Visit]], list[list[Visit]]]:
     """`people_per_site` of those who have a role, drawn by the study's seed: healthy people and patients in their
-    proportions, of each at least one; everybody where there are no more."""
+    proportions, of each at least one; everybody where there are no more.
+
+    Who has no role is dropped only where it draws: others are left out of every role whether dropped here or not."""
     most, groups = study.data.people_per_site, (controls, patients)
-    roles = [[person for person in group if counts(person, study.data)] for group in groups]
+    roles = [[person for person in group if has_role(person, study.data)] for group in groups]
     total = sum(map(len, roles))
     if most is None or total <= most:
         return groups

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from normfed_client.imaging.bids import Visit
-from normfed_client.imaging.cohort import Roles, counts
+from normfed_client.imaging.cohort import Roles, has_role
 from normfed_client.imaging.preprocessing import missing_modalities
 from normfed_common.study.data import DataConfig
 
@@ -102,7 +102,7 @@ def _why(visits: list[Visit], site: str, data: DataConfig) -> str:
     lacking = [missing_modalities(visit, data.required) for visit in visits]
     if all(lacking):
         return f"no {' and no '.join(lacking[0])}"
-    if data.people_per_site is not None and counts(visits, data):
+    if data.people_per_site is not None and has_role(visits, data):
         return f"not drawn: data.people_per_site is {data.people_per_site}"
     if whose.group in data.control_groups:
         return "healthy; the study learns from patients' lesion-free tissue"

@@ -111,7 +111,7 @@ class Derivatives:
         for left in self.root.glob(f"{WRITING}*"):
             if _is_abandoned(left):
                 shutil.rmtree(left, ignore_errors=True)
-        with alone_if_possible(self.root, wait=True):
+        with alone_if_possible(self.root):
             self._name_sources()  # as somebody else may just have called them
             self._describe()
         write_text(self.root / "README.md", README)
@@ -141,7 +141,7 @@ class Derivatives:
     def note(self, rows: Sequence[PersonScore]) -> None:
         """Add rows to the tables, or put them in the place of those that are there; whoever failed now and has maps
         from before keeps the row of these. Several processes may score into one folder."""
-        with alone_if_possible(self.root, wait=True):
+        with alone_if_possible(self.root):
             self._add(rows)
 
     def _add(self, rows: Sequence[PersonScore]) -> None:

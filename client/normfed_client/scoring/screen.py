@@ -16,7 +16,7 @@ from normfed_client.imaging.placement import GIVEN, TEMPLATE
 from normfed_client.imaging.problem_list import print_problems
 from normfed_client.scoring.rows import FAILED, PersonScore, Scores
 from normfed_client.scoring.scoring import ScoreListener
-from normfed_common.deployment.progress import Times
+from normfed_common.wording.progress import Times
 from normfed_common.wording.terminal_text import plain, printable
 
 NOTHING, SOME = 2, 3  # exit codes: nobody was scored, not everybody was

@@ -21,7 +21,7 @@ import traceback
 from enum import IntEnum
 from types import FrameType
 
-WHOLE = "NORMFED_TRACEBACK"  # in the environment, for whoever looks for a fault of ours
+TRACEBACK_VARIABLE = "NORMFED_TRACEBACK"  # in the environment, for whoever looks for a fault of ours
 
 
 def _inner(frame: FrameType) -> bool:
@@ -42,8 +42,8 @@ class UserError(NormfedError):
     exit_code = 2
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython and Jupyter show: the caller's own lines and the sentence; all of it where `WHOLE` is set."""
-        if os.environ.get(WHOLE):
+        """What IPython and Jupyter show: the caller's own lines and the sentence; all with `TRACEBACK_VARIABLE` set."""
+        if os.environ.get(TRACEBACK_VARIABLE):
             return "".join(traceback.format_exception(self)).splitlines()
         frames = [(frame, line) for frame, line in traceback.walk_tb(self.__traceback__) if not _inner(frame)]
         lines = "".join(traceback.StackSummary.extract(iter(frames)).format()).splitlines()

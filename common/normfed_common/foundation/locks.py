@@ -41,11 +41,11 @@ def alone(path: Path, *, wait: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alone_if_possible(path: Path, *, wait: bool = False) -> Iterator[None]:
-    """The same, and nothing on a file system without locks."""
+def alone_if_possible(path: Path) -> Iterator[None]:
+    """The same, waiting for whoever holds it; on a file system without locks nothing is held."""
     with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):
-            held.enter_context(alone(path, wait=wait))
+            held.enter_context(alone(path, wait=True))
         yield
 
 

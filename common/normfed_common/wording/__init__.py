@@ -1,1 +1,2 @@
-"""What people read: the name that was probably meant, text that a terminal can take, an exception in one line."""
+"""What people read: the name that was probably meant, text that a terminal can take, an exception in one line,
+how much longer something takes."""

@@ -66,7 +66,7 @@ class Calibration(Frozen):
     sites
         Those with people enough held out.
     scans
-        Of all held-out people whom conformal p-values compare with: of somebody with several visits, each counts.
+        How many scans of held-out people conformal p-values compare with: every visit counts.
     """
 
     promised: float
@@ -74,7 +74,7 @@ class Calibration(Frozen):
     thresholds: tuple[float, ...]
     lacking: tuple[str, ...]
     sites: dict[str, SiteCalibration]
-    scans: int | None = Field(None, description="None where the version before counted")
+    scans: int | None = Field(None, description="None in runs of versions that did not count them")
 
     def by_class(self) -> np.ndarray:
         """Thresholds (len(CLASSES),), float64, of every class of place."""

@@ -16,7 +16,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from normfed_common.foundation import plain_yaml
-from normfed_common.foundation.errors import WHOLE, NormfedError, UserError
+from normfed_common.foundation.errors import TRACEBACK_VARIABLE, NormfedError, UserError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,7 +67,7 @@ def spoken_in_python(function: Callable[P, R]) -> Callable[P, R]:
         except NormfedError as error:
             if error.args and isinstance(error.args[0], str):
                 error.args = (as_called(error.args[0], parameters), *error.args[1:])
-            if isinstance(error, UserError) and not os.environ.get(WHOLE):
+            if isinstance(error, UserError) and not os.environ.get(TRACEBACK_VARIABLE):
                 raise error.with_traceback(None) from None  # where we noticed it says nothing to whoever can fix it
             raise
 

@@ -19,6 +19,7 @@ from normfed_client.imaging.cohort import (
     PreparedCohort,
     Roles,
     assign,
+    has_role,
     kind,
     people_to_train_on,
     select,
@@ -317,6 +318,18 @@ def test_which_few_people_depends_on_the_seed_and_a_hospitals_all_count() -> Non
 def test_of_patients_whose_tissue_is_learnt_from_the_healthy_take_no_place() -> None:
     roles = assign(crowd(20, 10), "a", study(people_per_site=6, normal="lesion-free-tissue"))
     assert len(subjects(roles.everybody())) == 6
+
+
+@pytest.mark.parametrize(
+    "data",
+    [*({"normal": normal} for normal in NORMAL), {"test_on": "held-out"}],
+    ids=lambda data: "-".join(data.values()),
+)
+def test_whoever_has_no_role_has_none_where_everybody_may_take_part_either(data: dict[str, str]) -> None:
+    everybody, every = [*crowd(20, 10), visit(99, "stroke")], study(**data)
+    expected = {found.participant.subject for found in everybody if has_role([found], every.data)}
+    assert set(subjects(assign(everybody, "a", every).everybody())) == expected
+    assert 0 < len(expected) < len(everybody)
 
 
 def test_roles_depend_on_seed_and_site_not_on_order() -> None:

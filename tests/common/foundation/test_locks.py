@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import subprocess
 import sys
@@ -120,6 +121,25 @@ def test_what_a_process_shares_nobody_is_alone_with_until_it_ends(tmp_path: Path
         assert is_held(tmp_path)
 
 
+def test_where_locks_are_possible_nobody_works_beside_who_holds_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first leaves only once the second waits, so that one who does not wait would be beside it."""
+    first, lock = contextlib.ExitStack(), fcntl.flock
+    first.enter_context(alone(tmp_path))
+    left = []
+
+    def leave_to_who_waits(handle: int, how: int) -> None:
+        if not how & fcntl.LOCK_NB:
+            first.close()
+            left.append(True)
+        lock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", leave_to_who_waits)
+    with first, alone_if_possible(tmp_path):
+        assert left
+
+
 def test_where_nothing_can_be_locked_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError("no locks here")
@@ -127,7 +147,7 @@ def test_where_nothing_can_be_locked_work_goes_on(tmp_path: Path, monkeypatch: p
     with alone_if_possible(tmp_path):
         assert is_held(tmp_path)
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with alone_if_possible(tmp_path, wait=True):
+    with alone_if_possible(tmp_path):
         pass
     with pytest.raises(OSError, match="no locks here"), alone(tmp_path):
         pytest.fail("it is said to be alone")

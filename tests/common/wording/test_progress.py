@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from normfed_common.deployment.progress import Times
+from normfed_common.wording.progress import Times
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ class Times(ProgressColumn):
     Parameters
     ----------
     even
-        Whether all of it was done since the beginning, in steps that take minutes: then what is left follows from all
-        steps, and is known from the first; else from the latest half minute.
+        Whether all steps take about as long, some minutes each: then what is left is estimated from all steps so far,
+        as soon as the first is done. Otherwise it is estimated from the last half minute.
     """
 
     def __init__(self, table_column: Column | None = None, even: bool = False) -> None:
