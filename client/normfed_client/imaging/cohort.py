@@ -185,7 +185,8 @@ def _few(
     """`people_per_site` of those who have a role, drawn by the study's seed: healthy people and patients in their
     proportions, of each at least one; everybody where there are no more.
 
-    Who has no role is dropped only where it draws: others are left out of every role whether dropped here or not."""
+    People without a role are dropped only where it draws, which changes nothing for them: `assign` has none for them.
+    """
     most, groups = study.data.people_per_site, (controls, patients)
     roles = [[person for person in group if has_role(person, study.data)] for group in groups]
     total = sum(map(len, roles))
