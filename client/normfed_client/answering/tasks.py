@@ -287,16 +287,16 @@ def score(job: Job[ScorePeople]) -> tuple[Answer, Arrays]:
     else:
         found = ScoreRange(*evaluation.score(request.model, arrays)).arrays()
     seconds, told = time.perf_counter() - begin, ScoredPeople(groups=groups)
-    return Answer(site=site.config.name, subjects=evaluation.people, seconds=seconds, payload=told), found
+    return Answer(site=site.config.name, subjects=evaluation.people.number, seconds=seconds, payload=told), found
 
 
 def count(job: Job[Count]) -> tuple[Answer, Arrays]:
     """Evaluation, second step: coarse counts over the range of all sites."""
     evaluation = _evaluation(job)
     counts = evaluation.count(job.payload.low, job.payload.high)
-    if not evaluation.test:
+    if not evaluation.people.test:
         evaluation.close()  # nothing is measured here
-    return Answer(site=job.site.config.name, subjects=evaluation.people, payload=Counted()), counts
+    return Answer(site=job.site.config.name, subjects=evaluation.people.number, payload=Counted()), counts
 
 
 def measure(job: Job[Measure]) -> tuple[Answer, Arrays]:
@@ -308,7 +308,7 @@ def measure(job: Job[Measure]) -> tuple[Answer, Arrays]:
     evaluation.close()
     header = Answer(
         site=job.site.config.name,
-        subjects=evaluation.people,
+        subjects=evaluation.people.number,
         seconds=time.perf_counter() - begin,
         payload=Figures(groups=measured.summary.groups),
     )
@@ -326,9 +326,9 @@ def _evaluation(job: Job[Any]) -> Evaluation:
     ranking = isinstance(job.payload, ScorePeople) and job.payload.detail == "ranking"
     evaluation = Evaluation(job.site, job.request.arm, job.seed)
     if ranking or isinstance(job.payload, Measure):
-        evaluation.check_testing()
-    if evaluation.test:
-        job.release("figures", evaluation.test)
-    if evaluation.held_out and not ranking:
-        job.release("figures", evaluation.held_out)
+        evaluation.people.check_testing()
+    if evaluation.people.test:
+        job.release("figures", evaluation.people.test)
+    if evaluation.people.held_out and not ranking:
+        job.release("figures", evaluation.people.held_out)
     return evaluation

@@ -16,17 +16,18 @@ import numpy as np
 from normfed_client.evaluating.counting import ClassHistograms, Histogram
 from normfed_client.evaluating.kept_maps import KeptMaps
 from normfed_client.evaluating.maps import P_VALUE, p_map
+from normfed_client.evaluating.people import EvaluatedPeople
+from normfed_client.evaluating.permitted import Permitted
 from normfed_client.evaluating.thresholds import Extremes, groups_told_of
 from normfed_client.evaluating.volumes import volumes_of
-from normfed_client.hospital.site import Case, Site, people_of
-from normfed_client.imaging.labels import NO_LESION
+from normfed_client.hospital.site import Case, Site
 from normfed_client.imaging.mapping import place_on, write_map
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.foundation.files import inside, write_json
 from normfed_common.learning.score import ANOMALY
-from normfed_common.metrics import catalogue, histograms, subjects
-from normfed_common.metrics.base import Metric, NormalPeople, ScoredScan, figures
+from normfed_common.metrics import histograms, subjects
+from normfed_common.metrics.base import NormalPeople, ScoredScan, figures
 from normfed_common.metrics.calibration import NormalVoxels
 from normfed_common.metrics.curves import region_weights
 from normfed_common.metrics.groups import EVERYBODY
@@ -66,92 +67,16 @@ class Evaluation:
 
     def __init__(self, site: Site, arm: str, seed: int) -> None:
         self.site, self.arm, self.seed = site, arm, seed
+        self.people, self._permitted = EvaluatedPeople(site, arm), Permitted(site)
         self.minimum = site.told_together
-        if not self.held_out:
-            self.check_testing()
-
-    @cached_property
-    def metrics(self) -> tuple[Metric, ...]:
-        """What the study computes of a scan."""
-        return catalogue.chosen(self.site.study.evaluation.metrics)
-
-    def _may_leave(self, metric: str) -> bool:
-        """Whether the hospital lets a figure leave, by its name."""
-        listed = self.site.custody.rules.metrics if self.site.custody else None
-        return listed is None or metric in listed
-
-    @cached_property
-    def _counts_leave(self) -> bool:
-        """Whether counts by score may that figures over all sites are made of: these are as good as the figures."""
-        return all(metric.merged is None or self._may_leave(metric.name) for metric in self.metrics)
-
-    @cached_property
-    def _fewest(self) -> int:
-        """Of people, over whom a metric's sums leave a hospital."""
-        rules = self.site.custody.rules if self.site.custody else None
-        return max(self.minimum, (rules.minimum_people_per_metric if rules else None) or 0)
-
-    def _something_leaves(self, metrics: Sequence[Metric]) -> None:
-        if not any(self._may_leave(metric.name) for metric in metrics):
-            asked = ", ".join(metric.name for metric in metrics)
-            raise SiteError(SiteCode.POLICY_REFUSED, f"metrics of site.yaml lists none of those asked for: {asked}")
-
-    def check_testing(self) -> None:
-        """Refuse what is about the people tested, `rank` and `measure`, where they are nobody or too few.
-
-        Raises
-        ------
-        SiteError
-            If so.
-        """
-        people = len(people_of(self.site.test))
-        if not people and self.site.custody is None:
-            raise SiteError(SiteCode.NO_TEST_SUBJECTS)
-        if people < self.site.minimum:
-            raise SiteError(SiteCode.COHORT_TOO_SMALL, f"{people} people to test on")
-
-    @property
-    def people(self) -> int:
-        """How many people an answer is about: those tested, or where nobody tests those held out."""
-        return len(people_of(self.test or self.held_out))
-
-    @cached_property
-    def test(self) -> list[Case]:
-        """Scans of people with lesions; nobody's where they are fewer than the minimum."""
-        found = self.site.test
-        return found if len(people_of(found)) >= self.site.minimum else []
-
-    @cached_property
-    def _normal(self) -> list[Case]:
-        """Scans of held-out normal people, however few."""
-        return self.site.held_out
 
     @cached_property
     def _kept(self) -> KeptMaps:
-        return KeptMaps(self.site, self.arm, self.seed, (self.test, self._normal))
-
-    @cached_property
-    def held_out(self) -> list[Case]:
-        """Scans of held-out normal people; nobody's where they are fewer than the minimum."""
-        return self._normal if len(people_of(self._normal)) >= self.site.minimum else []
-
-    @cached_property
-    def _groups(self) -> dict[str, int]:
-        """The number of each person's group: of those with the same modalities at their visits."""
-        groups = [self.site.groups(cases) for cases in (self.test, self.held_out)]
-        numbers = {visits: number for number, visits in enumerate(sorted({*groups[0], *groups[1]}))}
-        return {person: numbers[v] for found in groups for v, people in found.items() for person in people}
-
-    @cached_property
-    def ill(self) -> list[Case]:
-        """Scans that have a lesion; nobody's where they are fewer people than may be told of."""
-        scans = [case for case in self.test if case.kind != NO_LESION]
-        enough = len(people_of(scans)) >= self.minimum
-        return scans if enough and self.site.try_release("figures", scans, f"{self.arm} people with lesions") else []
+        return KeptMaps(self.site, self.arm, self.seed, (self.people.test, self.people.normal))
 
     def score(self, entry: dict[str, Any], arrays: Arrays) -> tuple[float, float]:
         """Score everybody who tests or is held out with a model; returns the common range of the scores."""
-        self._something_leaves(self.metrics)
+        self._permitted.check(self._permitted.metrics)
         self._kept.make(entry, arrays)
         return self._range
 
@@ -164,27 +89,27 @@ class Evaluation:
             If the range is not that of all sites: a narrower one would tell single scores apart, and of one that is
             wider than numbers reach there are no bins.
         """
-        self._something_leaves(self.metrics)
+        self._permitted.check(self._permitted.metrics)
         own_low, own_high = self._range
         if low > own_low or high < own_high or not np.isfinite(high - low):
             raise SiteError(SiteCode.BAD_REQUEST, f"the range [{low}, {high}] does not hold this site's scores")
-        normal, lesion = (Histogram(histograms.COARSE_BINS, self.minimum, self._groups) for _ in range(2))
-        held_out = ClassHistograms(low, high, self.minimum, self._groups)
-        for case in self.test:
+        normal, lesion = (Histogram(histograms.COARSE_BINS, self.minimum, self.people.groups) for _ in range(2))
+        held_out = ClassHistograms(low, high, self.minimum, self.people.groups)
+        for case in self.people.test:
             person, scores, found = case.visit.participant.subject, self._clipped(case), self._lesion(case)
             normal.add(person, histograms.coarse_counts(scores[~found], low, high))
             lesion.add(person, histograms.coarse_counts(scores[found], low, high))
-        for case in self.held_out:
+        for case in self.people.held_out:
             kept = self._normal_voxels(case)
             held_out.add(case.visit.participant.subject, self._clipped(case)[kept], self._classes(case)[kept])
-        people = histograms.coarse_counts(self._people_scores(self.held_out), low, high)
+        people = histograms.coarse_counts(self._people_scores(self.people.held_out), low, high)
         told = {"normal": normal.told(), "lesion": self._counted(lesion), "held_out": held_out.told()}
         return {**told, "held_out_people": people}
 
     def _counted(self, histogram: Histogram) -> np.ndarray:
         """Counts as they leave; none where the hospital lets no figure leave that is made of them."""
         found = histogram.told()
-        return found if self._counts_leave else np.zeros_like(found)
+        return found if self._permitted.counts else np.zeros_like(found)
 
     def measure(self, common: CommonEdges, threshold: float, maps: bool) -> Measured:
         """All figures of the site.
@@ -203,19 +128,20 @@ class Evaluation:
         SiteError
             If there are more edges than this study asks with.
         """
-        self._something_leaves(self.metrics)
+        self._permitted.check(self._permitted.metrics)
         edges = common.edges
         most = 2 * self.site.study.evaluation.bins + 2
         if len(edges) > most:
             raise SiteError(SiteCode.BAD_REQUEST, f"{len(edges)} edges, of which this study has at most {most}")
         *by_class, whole = self._levels(np.array([*common.thresholds, threshold]))
         levels = np.array(by_class)
-        normal, lesion = (Histogram(len(edges) + 1, self.minimum, self._groups) for _ in range(2))
-        regions = Histogram(len(edges) + 1, self.minimum, self._groups, np.float64)
-        told = dict(zip((case.visit.name for case in self.ill), self._people_scores(self.ill), strict=True))
+        normal, lesion = (Histogram(len(edges) + 1, self.minimum, self.people.groups) for _ in range(2))
+        regions = Histogram(len(edges) + 1, self.minimum, self.people.groups, np.float64)
+        ill = self.people.ill
+        told = dict(zip((case.visit.name for case in ill), self._people_scores(ill), strict=True))
         calibration = NormalPeople(edges, common.held_out_people)
         rows, volumes = [], []
-        for case in self.test:
+        for case in self.people.test:
             scores, mask, truth = self._grid(case)
             places = self._places(case)
             inside_brain, found = np.clip(scores[mask], *self._range), truth[mask]
@@ -225,22 +151,22 @@ class Evaluation:
             regions.add(person, histograms.count(inside_brain, edges, region_weights(truth)[mask]))
             told_score = float(told.get(case.visit.name, np.nan))
             scored = self._scored(scores, mask, truth, float(whole), told_score, calibration, levels[places])
-            rows.append({**figures(self.metrics, scored), "subject_score": self._person(case)})
+            rows.append({**figures(self._permitted.metrics, scored), "subject_score": self._person(case)})
             volumes.append(volumes_of(scored))
             if maps:
                 self._write_maps(case, common, places)
             tick()
         self._keep(rows, volumes)
-        ranked = self._may_leave(IMAGE_AUROC)
-        held_out, ill = (self.held_out, self.ill) if ranked else ([], [])
+        ranked = self._permitted.lets(IMAGE_AUROC)
+        held_out, ranked_ill = (self.people.held_out, ill) if ranked else ([], [])
         return Measured(
             summary=self._summarise(rows),
             normal=self._counted(normal),
             lesion=self._counted(lesion),
             regions=self._counted(regions),
             normal_people=histograms.count(self._people_scores(held_out), edges),
-            patients=histograms.count(np.array([told[case.visit.name] for case in ill]), edges),
-            image_auroc=subjects.image_auroc(*(self._persons(scans) for scans in (held_out, ill))),
+            patients=histograms.count(np.array([told[case.visit.name] for case in ranked_ill]), edges),
+            image_auroc=subjects.image_auroc(*(self._persons(scans) for scans in (held_out, ranked_ill))),
         )
 
     def close(self) -> None:
@@ -250,26 +176,26 @@ class Evaluation:
 
     def rank(self, entry: dict[str, Any], arrays: Arrays) -> Summary:
         """Threshold-free figures only, in one step: how a model of another site does here."""
-        ranking = [metric for metric in self.metrics if metric.needs == "scores"]
-        self._something_leaves(ranking)
+        ranking = [metric for metric in self._permitted.metrics if metric.needs == "scores"]
+        self._permitted.check(ranking)
         model = self._kept.model(entry, arrays)
         rows = [
             figures(
                 ranking,
                 self._scored(self._kept.score(model, case).anomaly, case.entry.evaluated(), case.entry.lesion()),
             )
-            for case in self.test
+            for case in self.people.test
         ]
         if self.site.custody is None:  # a hospital keeps nobody's figures of other hospitals' models
             self._keep(rows, [{} for _ in rows])
         return self._summarise(rows)
 
     def _summarise(self, rows: list[dict[str, float]]) -> Summary:
-        study, kinds = self.site.study, [case.kind for case in self.test]
-        people = [case.visit.participant.subject for case in self.test]
-        groups = reportable_groups(kinds, people, max(self.site.minimum, self._fewest))
+        study, kinds = self.site.study, [case.kind for case in self.people.test]
+        people = [case.visit.participant.subject for case in self.people.test]
+        groups = reportable_groups(kinds, people, max(self.site.minimum, self._permitted.fewest))
         if self.site.custody is not None:
-            groups = (EVERYBODY, *(kind for kind in groups[1:] if self._may_tell(kind)))
+            groups = (EVERYBODY, *(kind for kind in groups[1:] if self.people.may_tell(kind)))
         resamplings = study.evaluation.bootstrap if self.minimum == 1 else 0
         found = summarise(
             rows,
@@ -279,20 +205,15 @@ class Evaluation:
             study.seed,
             self.site.config.name,
             people=people,
-            minimum=self._fewest,
-            metrics=self.metrics,
+            minimum=self._permitted.fewest,
+            metrics=self._permitted.metrics,
         )
-        leaves = np.array([self._may_leave(metric.name) for metric in self.metrics])
+        leaves = np.array([self._permitted.lets(metric.name) for metric in self._permitted.metrics])
         moments, bootstrap = (
             np.where(leaves[:, None], found.moments, 0.0),
             np.where(leaves[:, None, None], found.bootstrap, 0.0),
         )
         return Summary(found.groups, moments, bootstrap, found.metrics)
-
-    def _may_tell(self, kind: str) -> bool:
-        """Whether a kind of lesion may be reported apart, after all that was reported before."""
-        scans = [case for case in self.test if case.kind == kind]
-        return self.site.try_release("figures", scans, f"{self.arm} figures of a kind of lesion")
 
     def _scored(
         self,
@@ -323,9 +244,9 @@ class Evaluation:
         if self.minimum == 1:
             return thresholds.astype(np.float32)
         extremes = Extremes()
-        for case in self.test:
+        for case in self.people.test:
             extremes.add(case.visit.participant.subject, self._scores(case), self._classes(case))
-        return extremes.settled(thresholds, groups_told_of(self.site, self.test), self.minimum)
+        return extremes.settled(thresholds, groups_told_of(self.site, self.people.test), self.minimum)
 
     def _write_maps(self, case: Case, common: CommonEdges, places: np.ndarray) -> None:
         mask, folder = case.entry.mask(), self.site.config.output / "maps"
@@ -349,14 +270,14 @@ class Evaluation:
     def _range(self) -> tuple[float, float]:
         """Score range; at least ``minimum`` people reach either end."""
         ends: dict[str, list[float]] = {}
-        for case in (*self.test, *self.held_out):
+        for case in (*self.people.test, *self.people.held_out):
             scores = self._scores(case)
             ends.setdefault(case.visit.participant.subject, []).extend((float(scores.min()), float(scores.max())))
         return disclosure.common_range(
             np.array([min(values) for values in ends.values()]),
             np.array([max(values) for values in ends.values()]),
             self.minimum,
-            np.array([self._groups[person] for person in ends]),
+            np.array([self.people.groups[person] for person in ends]),
         )
 
     def _clipped(self, case: Case) -> np.ndarray:
@@ -370,7 +291,7 @@ class Evaluation:
             return scores
         names, owner = np.unique([case.visit.participant.subject for case in scans], return_inverse=True)
         means = np.bincount(owner, scores) / np.bincount(owner, minlength=len(names))
-        groups = np.array([self._groups[name] for name in names])
+        groups = np.array([self.people.groups[name] for name in names])
         return np.clip(disclosure.microaggregated(means, self.minimum, groups)[owner], *self._range)
 
     def _scores(self, case: Case) -> np.ndarray:
@@ -407,6 +328,6 @@ class Evaluation:
     def _keep(self, rows: list[dict[str, float]], volumes: list[dict[str, Any]]) -> None:
         people = [
             {"name": case.visit.name, "kind": case.kind, **row, **volume}
-            for case, row, volume in zip(self.test, rows, volumes, strict=True)
+            for case, row, volume in zip(self.people.test, rows, volumes, strict=True)
         ]
         write_json(inside(self.site.config.output, "people", f"{self.arm}.json"), people)

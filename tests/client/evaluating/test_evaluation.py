@@ -126,7 +126,7 @@ def test_where_nothing_reaches_the_threshold_the_metrics_count_no_cluster_as_sco
         evaluation.measure(common(np.linspace(low, high + 0.02, 40), threshold), threshold, maps=False)
         levels = np.full(len(CLASSES) + 1, threshold, np.float32)
         listed = 0
-        for case in evaluation.test:
+        for case in evaluation.people.test:
             scores, mask, truth = evaluation._grid(case)
             classes = evaluation._places(case)
             listed += len(list_clusters(at_thresholds(scores, mask, truth, classes, levels, study), classes, np.eye(4)))

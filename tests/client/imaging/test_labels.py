@@ -179,10 +179,10 @@ def test_no_figure_of_a_patient_depends_on_the_score_of_what_is_ignored(
         evaluation = Evaluation(Site(config, study()), "intensity", 0)
         low, high = evaluation.score({"name": "intensity"}, {})
         counts = evaluation.count(low, high)
-        assert counts["normal"].sum() + counts["lesion"].sum() == evaluation.test[0].entry.evaluated().sum()
+        assert counts["normal"].sum() + counts["lesion"].sum() == evaluation.people.test[0].entry.evaluated().sum()
         figures.append((low, high, {name: array.tolist() for name, array in counts.items()}))
         ranked = Evaluation(Site(config, study()), "ranked", 0).rank({"name": "intensity"}, {})
         figures.append((low, high, repr(ranked)))
         people = json.loads((out / "people" / "ranked.json").read_text())
-        assert [row["name"] for row in people] == [case.visit.name for case in evaluation.test]
+        assert [row["name"] for row in people] == [case.visit.name for case in evaluation.people.test]
     assert figures[:2] == figures[2:]
