@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import json
 import sys
@@ -20,6 +21,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from normfed_common.cli import unread
 from normfed_common.wording.progress import Times
 from normfed_common.wording.terminal_text import plain
 from normfed_server.events import kinds
@@ -170,7 +172,7 @@ def _losses(event: kinds.RoundDone) -> str:
 
 
 class JsonLines:
-    """One JSON object per line on standard output, for scripts."""
+    """One JSON object per line on standard output, for scripts; without a reader (`| head`) it is as if by Ctrl-C."""
 
     def __enter__(self) -> JsonLines:
         return self
@@ -203,5 +205,9 @@ class JsonLines:
         self._write(json.dumps({"time": round(time.time(), 3), "event": event, **fields}))
 
     def _write(self, line: str) -> None:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:  # to the main thread: a listener that raises would end nothing
+            unread()
+            _thread.interrupt_main()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import sys
+import time
 from typing import Any
 
 import pytest
@@ -204,6 +207,26 @@ def test_a_program_reads_every_event_as_a_line(log: tuple[EventLog, Run], capsys
     kinds = [event["event"] for event in found]
     assert kinds == ["begin", "done", "warning", "finished"]
     assert all("time" in event for event in found)
+
+
+def test_without_a_reader_it_is_as_if_by_ctrl_c(log: tuple[EventLog, Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`| head` reads ten lines; before, the study ran on to its end, for nobody."""
+    events, run = log
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as pipe, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", pipe)
+        with JsonLines() as lines, lines.training(run):
+            events.say(Finished())
+            assert json.loads(os.read(reader, 1000))["event"] == "finished"
+            os.close(reader)
+            with pytest.raises(KeyboardInterrupt):
+                _said_and_waited(events)
+            events.say(Finished())  # what is said on the way out is no error
+
+
+def _said_and_waited(events: EventLog) -> None:
+    events.say(Finished())
+    time.sleep(60)
 
 
 @pytest.mark.parametrize("width", [80, 120])
