@@ -35,14 +35,21 @@ class Permitted:
         """Whether counts by score may that figures over all sites are made of: these are as good as the figures."""
         return all(metric.merged is None or self.lets(metric.name) for metric in self.metrics)
 
-    def check(self, metrics: Sequence[Metric]) -> None:
+    def check(self, metrics: Sequence[Metric] | None = None) -> None:
         """Refuse to work where nothing of it may leave.
+
+        Parameters
+        ----------
+        metrics
+            That are asked for; by default all of the study.
 
         Raises
         ------
         SiteError
             If the hospital lets none of these figures leave.
         """
-        if not any(self.lets(metric.name) for metric in metrics):
-            asked = ", ".join(metric.name for metric in metrics)
-            raise SiteError(SiteCode.POLICY_REFUSED, f"metrics of site.yaml lists none of those asked for: {asked}")
+        names = [metric.name for metric in (self.metrics if metrics is None else metrics)]
+        if not any(map(self.lets, names)):
+            raise SiteError(
+                SiteCode.POLICY_REFUSED, f"metrics of site.yaml lists none of those asked for: {', '.join(names)}"
+            )
