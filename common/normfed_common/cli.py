@@ -58,7 +58,10 @@ LISTED = frozenset(name for names in PANELS.values() for name in names)
 MARGIN = "       "  # as long as `Error: `
 SENTENCE_END = re.compile(r"(?<=[.?!]) (?=[A-Z])")
 COMMAND = re.compile(r"\bnormfed [a-z]")  # what is to be copied, in one line
-CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP)  # of a folder: a person can open another
+CLOSED = (  # of a file or folder: a person can name another
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP),
+    *(errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG),
+)
 
 
 def _version(asked: bool) -> None:
@@ -173,9 +176,10 @@ def main() -> None:
         if error.errno == errno.EFBIG:
             text = f"a file would be larger than this session may write{where}. Raise the limit (ulimit -f), try again."
         elif not is_full(error):
-            if error.errno not in CLOSED or not error.filename:
+            named = error.filename2 or error.filename  # of two what was to be made: files are written aside first
+            if error.errno not in CLOSED or not named:
                 raise
-            text = f"{error.filename}: cannot be used here ({error.strerror}). Give a folder that you may write to."
+            text = f"{named}: cannot be used here ({error.strerror}). Give another, in a folder that you may write to."
         _tell(text)
         sys.exit(2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from normfed_client.imaging.lots import Lots
 from normfed_client.imaging.parts import Cast, parts
 from normfed_common.foundation.errors import DatasetError, StudyError
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.data import not_meant_otherwise
+from normfed_common.study.data import LONGEST_SITE_NAME, SITE_NAME, not_meant_otherwise, site_name
 from normfed_common.study.names import check_names
 from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_server.arms.enough_sites import check_testing
@@ -33,7 +34,7 @@ def roles_of(study: StudyConfig, dataset: Dataset, lots: Lots | None = None) -> 
     Raises
     ------
     DatasetError
-        If nobody takes part, or a site has a name that results use otherwise.
+        If nobody takes part, or a site has a name that no site can have, or that results use otherwise.
     StudyError
         If the study names sites or people that the dataset does not have.
     """
@@ -42,7 +43,7 @@ def roles_of(study: StudyConfig, dataset: Dataset, lots: Lots | None = None) -> 
     wanted = study.data.sites or tuple(name for name in sites if name not in study.data.exclude)
     problems, roles, without = list(dataset.at(wanted).problems), dict[str, Roles](), list[Visit]()
     for name in wanted:
-        _check_name(name, root)
+        check_name(name, root)
         chosen, left_out = select(sites[name], name, study.data)
         problems += left_out
         found = assign(chosen, name, study, lots)
@@ -61,7 +62,20 @@ def roles_of(study: StudyConfig, dataset: Dataset, lots: Lots | None = None) -> 
     return roles, problems
 
 
-def _check_name(site: str, root: Path) -> None:
+def check_name(site: str, root: Path) -> None:
+    """Whether a site of a dataset can be called as it is.
+
+    Raises
+    ------
+    DatasetError
+        If no message can hold its name, or results use it otherwise.
+    """
+    if not re.fullmatch(SITE_NAME, site):
+        instead = f" it, such as {name}," if (name := site_name(site)) else " it"
+        raise DatasetError(
+            f"{root}: a site is called {site[:LONGEST_SITE_NAME]!r}; a site's name is at most {LONGEST_SITE_NAME} "
+            f"letters, digits, dots, hyphens and underscores. Rename{instead} in participants.tsv."
+        )
     try:
         not_meant_otherwise(site)
     except ValueError as error:

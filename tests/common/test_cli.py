@@ -6,10 +6,12 @@ import errno
 import io
 import os
 import re
+from pathlib import Path
 
 import pytest
 
 from normfed_common import cli
+from normfed_common.foundation.files import write_text
 
 
 def ends(monkeypatch: pytest.MonkeyPatch, error: OSError) -> int:
@@ -29,6 +31,23 @@ def test_a_folder_that_may_not_be_written_is_one_sentence(
 ) -> None:
     assert ends(monkeypatch, OSError(number, os.strerror(number), "/x/runs")) == 2
     assert f"/x/runs: cannot be used here ({os.strerror(number)})" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("name", ["folder", "file/x.bib", "x" * 300])
+def test_a_name_that_no_file_can_have_is_one_sentence_with_that_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+) -> None:
+    """Once a traceback of `normfed cite RUN --out FOLDER`, which named the file that was written aside."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(cli, "build", lambda: lambda: write_text(tmp_path / name, "@misc"))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "cannot be used here" in said
+    assert f"{tmp_path / name.partition('/')[0]}: cannot" in said or len(name) > 255
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
 def test_a_full_disk_is_one_sentence_and_our_own_fault_is_a_traceback(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from attacker import Server, as_sums, offered, study
+from attacker import MINIMUM, Server, as_sums, offered, study
 from typer.testing import CliRunner
 
 from normfed_client.answering.guards import working
@@ -307,9 +307,10 @@ def test_figures_that_are_not_listed_do_not_leave(server: Server, asked: StudyCo
     column = told.index(True)
     np.testing.assert_array_equal(some["moments"][:, column], whole["moments"][:, column])
     assert whole["moments"][0, :, 0].astype(bool).sum() > 1
-    for name in ("normal", "lesion", "regions", "patients", "normal_people"):
+    for name in ("normal", "lesion", "regions", "patients", "normal_people", "held_out_people"):
         assert not some[name].any()
     assert whole["normal"].any()
+    assert whole["held_out_people"].sum() >= MINIMUM
     assert "image_auroc" not in some
     people = json.loads((server.folder / "state" / "run-2" / "people" / "federated.json").read_text())
     assert people[0].keys() >= {"dice", "auroc"}
@@ -329,4 +330,4 @@ def figures(server: Server, asked: StudyConfig, model: dict[str, np.ndarray], ru
     }
     threshold = (low + high) / 2
     _, measured = server.answer("evaluate.measure", asked, arrays=common, run=run, threshold=threshold)
-    return measured | {"coarse lesion": counts["lesion"]}
+    return measured | {"coarse lesion": counts["lesion"], "held_out_people": counts["held_out_people"]}

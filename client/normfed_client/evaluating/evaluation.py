@@ -17,7 +17,7 @@ from normfed_client.evaluating.counting import ClassHistograms, Histogram
 from normfed_client.evaluating.kept_maps import KeptMaps
 from normfed_client.evaluating.maps import P_VALUE, p_map
 from normfed_client.evaluating.people import EvaluatedPeople
-from normfed_client.evaluating.permitted import Permitted
+from normfed_client.evaluating.permitted import IMAGE_AUROC, Permitted
 from normfed_client.evaluating.thresholds import Extremes, groups_told_of
 from normfed_client.evaluating.volumes import volumes_of
 from normfed_client.hospital.site import Case, Site
@@ -36,8 +36,6 @@ from normfed_common.metrics.tissue import tissue_classes
 from normfed_common.privacy import disclosure
 from normfed_common.processes.ticks import tick
 from normfed_common.wire.evaluation import CommonEdges
-
-IMAGE_AUROC = "image_auroc"  # no metric of one scan, but of all people's
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,8 @@ class Evaluation:
         for case in self.people.held_out:
             kept = self._normal_voxels(case)
             held_out.add(case.visit.participant.subject, self._clipped(case)[kept], self._classes(case)[kept])
-        people = histograms.coarse_counts(self._people_scores(self.people.held_out), low, high)
+        told_of = self.people.held_out if self._permitted.people_held_out else []
+        people = histograms.coarse_counts(self._people_scores(told_of), low, high)
         told = {"normal": normal.told(), "lesion": self._counted(lesion), "held_out": held_out.told()}
         return {**told, "held_out_people": people}
 

@@ -10,6 +10,9 @@ from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.metrics import catalogue
 from normfed_common.metrics.base import Metric
 
+IMAGE_AUROC = "image_auroc"  # no metric of one scan, but of all people's
+OF_PEOPLE_HELD_OUT = (IMAGE_AUROC, "conformal_p")  # patients' scores beside these people's
+
 
 class Permitted:
     """What the study computes of a scan, and what of it may leave.
@@ -34,6 +37,11 @@ class Permitted:
     def counts(self) -> bool:
         """Whether counts by score may that figures over all sites are made of: these are as good as the figures."""
         return all(metric.merged is None or self.lets(metric.name) for metric in self.metrics)
+
+    @cached_property
+    def people_held_out(self) -> bool:
+        """Whether counts of people held out by score may: what figures beside them are made of says as much of them."""
+        return any(self.lets(name) for name in OF_PEOPLE_HELD_OUT)
 
     def check(self, metrics: Sequence[Metric] | None = None) -> None:
         """Refuse to work where nothing of it may leave.

@@ -116,8 +116,8 @@ class Rules(Frozen):
         max_length=200,
         description="figures of evaluation that may leave, such as [dice, auroc, image_auroc]; of others the sums "
         "stay, and so do the counts that auroc and its like over all sites are made of, unless all of these are "
-        "listed; counts of normal voxels by score, for thresholds, leave with any; null: all may; []: nothing is "
-        "evaluated",
+        "listed; counts of normal voxels by score, for thresholds, leave with any, and those of held-out people "
+        "with image_auroc or conformal_p; null: all may; []: nothing is evaluated",
     )
     minimum_people_per_metric: int | None = Field(
         None,

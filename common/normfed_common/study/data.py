@@ -13,7 +13,8 @@ from normfed_common.study.base import Frozen, NamedEntry
 from normfed_common.study.modalities import Modality
 
 LONGEST_SITE_NAME = 63  # characters
-SiteName = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_SITE_NAME - 1}}}$")]
+SITE_NAME = rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_SITE_NAME - 1}}}$"
+SiteName = Annotated[str, StringConstraints(pattern=SITE_NAME)]
 MEANT_OTHERWISE = {"all": "all sites together", "pooled": "the site that a simulation makes up of all scans"}
 SubjectName = Annotated[str, StringConstraints(pattern=r"^sub-[A-Za-z0-9]+$")]
 

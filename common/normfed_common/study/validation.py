@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from normfed_common.foundation.errors import StudyError
+from normfed_common.foundation.plain_yaml import inline
 from normfed_common.wording.spelling import meant, nearest
 
 T = TypeVar("T", bound=BaseModel)
@@ -77,7 +78,7 @@ def _fault(kind: type[BaseModel], item: Any, what: str) -> str:
     found = item["input"]
     if item["type"] == "value_error" and isinstance(found, dict):  # the message names those of its keys that are meant
         return f"{at}{message[0].lower()}{message[1:]}"
-    number = f", which YAML takes for text: write {float(found)!r}" if _is_number(found) else ""
+    number = f", which YAML takes for text: write {inline(float(found))}" if _is_number(found) else ""
     return f"{at}{message[0].lower()}{message[1:]} (got {str(found)[:80]!r}{number})"
 
 

@@ -12,7 +12,7 @@ from normfed_common.foundation.errors import DatasetError
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import DataConfig
 from normfed_common.study.modalities import MODALITIES
-from normfed_simulation.taking_part import foreseen
+from normfed_simulation.taking_part import check_name, foreseen
 
 USUAL_SHARE = 0.5  # of the visits: a modality that so many have is taken
 
@@ -23,7 +23,7 @@ def data_of(dataset: Dataset) -> dict[str, Any]:
     Raises
     ------
     DatasetError
-        If it has nothing that a study could look at.
+        If it has nothing that a study could look at, or a site with a name that no study can list.
     """
     visits = dataset.visits
     modalities = _modalities(visits)
@@ -32,11 +32,10 @@ def data_of(dataset: Dataset) -> dict[str, Any]:
             f"{dataset.root}: has no scan of {', '.join(MODALITIES)}. Look at it with `normfed inspect`."
         )
     usable = [visit for visit in visits if set(modalities) <= visit.images.keys()]
-    found: dict[str, Any] = {
-        "modalities": modalities,
-        "sites": sorted({visit.participant.site for visit in usable}),
-    }
-    return found | _normal(usable)
+    sites = sorted({visit.participant.site for visit in usable})
+    for site in sites:
+        check_name(site, dataset.root)
+    return {"modalities": modalities, "sites": sites} | _normal(usable)
 
 
 def usable_sites(study: StudyConfig, dataset: Dataset) -> list[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import Field, model_validator
 
 from normfed_common.foundation.errors import StudyError
@@ -88,11 +90,14 @@ def test_a_key_at_the_wrong_level_is_said_where_it_belongs() -> None:
     assert "shraes is not a key that a study knows (did you mean inner.shares?)" in str(caught.value)
 
 
-def test_a_number_that_yaml_takes_for_text_is_said() -> None:
-    """PyYAML follows YAML 1.1, in which 1e-3 is a text."""
+@pytest.mark.parametrize("number", ["1e-3", "1e-5", "2E7", "-1e300"])
+def test_a_number_that_yaml_takes_for_text_is_said_with_one_that_it_does_not(number: str) -> None:
+    """PyYAML follows YAML 1.1, in which 1e-3 is a text, and 1e-05, as Python writes a hundred-thousandth, as well."""
     with pytest.raises(StudyError) as caught:
-        validate(Outer, {"name": "x", "inner": {"shares": ["1e-3"]}}, "a.yaml")
-    assert str(caught.value).endswith("(got '1e-3', which YAML takes for text: write 0.001).")
+        validate(Outer, {"name": "x", "inner": {"shares": [number]}}, "a.yaml")
+    said = re.search(rf"\(got '{number}', which YAML takes for text: write (.*)\)\.$", str(caught.value))
+    assert said is not None
+    assert yaml.safe_load(said[1]) == float(number)
 
 
 def test_a_list_whose_items_are_wrong_is_not_called_too_short_as_well() -> None:

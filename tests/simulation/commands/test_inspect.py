@@ -15,6 +15,7 @@ from commands import normfed
 import normfed as normfed_in_python
 from normfed_client.imaging import bids
 from normfed_client.imaging.bids import read_dataset
+from normfed_common.foundation.errors import DatasetError
 from normfed_common.studies import load_study
 from normfed_simulation.taking_part import roles_of
 
@@ -91,6 +92,25 @@ def test_a_site_that_tables_would_take_for_all_sites_is_refused_unless_it_is_lef
     left_out = STUDY.replace("exclude: {", f"exclude: {{{name}: misnamed, ")
     assert left_out != STUDY
     assert name not in normfed_in_python.inspect(named, study=study(tmp_path, left_out)).attrs["why_not"]
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [("St. Mary's", "it, such as St.-Mary-s,"), ("\u202e", "it"), ("é" + "C" * 400, "it, such as C")],
+)
+def test_a_site_that_no_message_can_name_is_one_sentence_with_a_name_that_can(
+    data: Path, tmp_path: Path, name: str, instead: str
+) -> None:
+    """Once `simulate` ended with pydantic's traceback of the site's configuration."""
+    named = tmp_path / "named"
+    shutil.copytree(data, named, symlinks=True)
+    table = named / "participants.tsv"
+    table.write_text(re.sub(r"\tb(?=\t|\n)", f"\t{name}", table.read_text()))
+    with pytest.raises(DatasetError, match=r"^(?!.*\n).*letters, digits, dots, hyphens and underscores") as caught:
+        normfed("simulate", study(tmp_path), "--data", named, "--out", tmp_path / "runs", "--workers", 0)
+    assert f"Rename {instead}" in str(caught.value)
+    assert len(str(caught.value)) < 500
+    assert not (tmp_path / "runs").exists()
 
 
 def test_python_has_the_same_in_a_frame(data: Path, tmp_path: Path) -> None:

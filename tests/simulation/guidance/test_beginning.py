@@ -123,7 +123,10 @@ def test_what_cannot_be_read_leaves_nothing(tmp_path: Path) -> None:
         beginning.write(tmp_path / "s.yaml", Path("siamse"), None)
     with pytest.raises(DatasetError, match="no such folder"):
         beginning.write(tmp_path / "s.yaml", None, tmp_path / "nowhere")
-    assert list(tmp_path.iterdir()) == []
+    cohorts.write(tmp_path / "data", {"St Mary": {"control": 1}})
+    with pytest.raises(DatasetError, match=r"Rename it, such as St-Mary, in participants\.tsv"):
+        beginning.write(tmp_path / "s.yaml", None, tmp_path / "data")  # once it named a study that there was not
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_the_command_says_what_comes_next_and_overwrites_nothing(tmp_path: Path) -> None:
