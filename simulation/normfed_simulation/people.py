@@ -154,11 +154,13 @@ def results(run: Run) -> RunResults:
 
 
 def called_abnormal(run: Run) -> Volumes:
-    """Of the federated model at the run's threshold, beside the lesions; nothing of runs of before."""
+    """Of the federated model at the run's threshold, beside the lesions of patients, each with the mean of their
+    visits; nothing of runs of before."""
+    kept = [row for row in rows(run, FEDERATED) if row.get("lesion_ml") and row.get("found_ml") is not None]
+    lesion_ml, called_ml = (_by_patient(kept, volume) for volume in ("lesion_ml", "found_ml"))
     sites: dict[str, list[tuple[float, float]]] = {}
-    for row in rows(run, FEDERATED):
-        if row.get("lesion_ml") and row.get("found_ml") is not None:
-            sites.setdefault(row["site"], []).append((row["lesion_ml"], row["found_ml"]))
+    for site, subject in lesion_ml:
+        sites.setdefault(site, []).append((lesion_ml[site, subject], called_ml[site, subject]))
     if not sites:
         return Volumes()
     everybody = [pair for pairs in sites.values() for pair in pairs]
