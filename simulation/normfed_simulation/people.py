@@ -100,7 +100,11 @@ def _own_rows(folder: Path) -> list[dict[str, Any]]:
         return _read(own)
     paths = [path for path in sorted(own.parent.glob(f"{LOCAL}*.json")) if REPEAT not in path.name]
     return [
-        {key: value if isinstance(value, str) else _mean([row.get(key) for row in of]) for key, value in of[0].items()}
+        {
+            key: value if isinstance(value, str) else _mean([row.get(key) for row in of])
+            for key, value in of[0].items()
+            if key != "lesions"  # which of them several models found has no mean
+        }
         for of in _by_name(paths)
     ]
 

@@ -150,6 +150,18 @@ def test_a_person_who_is_twice_in_a_file_is_told_of(run: Run) -> None:
         rows(run, "local")
 
 
+def test_lesions_that_several_models_found_have_no_mean_and_a_file_that_has_them_is_read(run: Run) -> None:
+    """Once a traceback: a ranking holds none, but a file may."""
+    for arm, value in (("local-a", 0.2), ("local-c", 0.4)):
+        write(run, arm, {("b", "sub-0"): value})
+        path = run.folder / "sites" / "b" / "people" / f"{arm}.json"
+        path.write_text(
+            json.dumps([row | {"lesions": [{"ml": 1, "found": True}]} for row in json.loads(path.read_text())])
+        )
+    (found,) = rows(run, "local")
+    assert found == {"site": "b", "name": "sub-0", "kind": "MS", "auprc": pytest.approx(0.3)}
+
+
 def test_where_a_site_trains_none_its_own_figures_are_the_mean_of_the_other_sites_models_there(run: Run) -> None:
     for arm, value in (("local-a", 0.2), ("local-c", 0.4), ("local-c~2", 9.0)):
         write(run, arm, {("b", "sub-0"): value, ("b", "sub-1"): None if arm == "local-a" else value})

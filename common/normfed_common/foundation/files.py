@@ -56,6 +56,15 @@ def inside(root: Path, *names: str) -> Path:
     return path
 
 
+def is_utf8(path: Path) -> bool:
+    """Whether a file can name the path in UTF-8: to the disk a name is any bytes."""
+    try:
+        str(path.resolve()).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def set_apart(path: Path) -> Path:
     """Rename what is damaged, so that it is made again and a person may look at it; returns where it is now."""
     kept = path.with_name(f"{path.name}{DAMAGED}{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
@@ -70,9 +79,9 @@ def is_full(error: OSError) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
+    """Write UTF-8 text atomically; bytes of a file's name that are none stand as ``\\udcff``."""
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:

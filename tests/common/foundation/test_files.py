@@ -57,6 +57,14 @@ def test_text_is_utf8_whatever_the_locale(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == b"\xc3\xa4"
 
 
+def test_a_name_that_is_no_utf8_is_written_as_its_escape(tmp_path: Path) -> None:
+    """Once `normfed report` of a run in such a folder ended with a traceback."""
+    odd = Path(os.fsdecode(b"r\xff"))
+    assert [files.is_utf8(tmp_path / path) for path in (odd, Path("\u00e4"))] == [False, True]
+    files.write_text(tmp_path / "a", f"{odd}")
+    assert (tmp_path / "a").read_bytes() == b"r\\udcff"
+
+
 @given(JSON)
 def test_without_nan_leaves_what_json_can_say(value: object) -> None:
     assert files.without_nan(value) == value
