@@ -69,9 +69,9 @@ def headline(results: RunResults) -> list[str]:
     return [
         *([f"Do not use this map: {'; '.join(against)}."] if against else []),
         *([] if at_chance else _finds(results)),
+        *called_abnormal(results),
         _reached(results),
         *sites_apart(results),
-        *called_abnormal(results),
         *few(results.evaluation[OURS].kinds),
         *_beside_baselines(results),
         *([] if at_chance else worth(results)),

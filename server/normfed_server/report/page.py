@@ -247,7 +247,8 @@ def _beside(results: RunResults) -> dict[str, str]:
 def _with_objection(results: RunResults, name: str, metric: str, found: Verdict) -> str:
     """A tie, though the interval does not touch zero, has beside it what the paired test says."""
     but = objection(results.differences[name].all[metric], results.paired_test(name, metric))
-    return f"{found} ({but})" if but else found
+    word = "not known: too few" if found == "too few" else found
+    return f"{word} ({but})" if but else word
 
 
 def _tested(results: RunResults) -> dict[str, dict[str, float]]:
