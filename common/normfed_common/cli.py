@@ -149,6 +149,11 @@ def _tell(error: str) -> None:
         first = MARGIN
 
 
+def unread() -> None:
+    """The reader of standard output went away (`| head`): what is still printed goes nowhere, without an error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main() -> None:
     """Run ``normfed``; errors of ours are one sentence and an exit code, never a traceback."""
     os.environ.update(QUIET_FLOWER)
@@ -160,8 +165,7 @@ def main() -> None:
         _tell(as_typed(str(error)))
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        # The reader of a pipe went away (`| head`): nobody's error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        unread()
         sys.exit(0)
     except OSError as error:
         where = f" while writing {error.filename}" if error.filename else ""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -222,27 +223,38 @@ class Coordinator:
         """
         finished: dict[str, ArmResult] = {}
         failed: dict[str, str] = {}
-        with ThreadPoolExecutor(getattr(self.grid, "concurrent_arms", 1)) as pool:
+        with contextlib.closing(self._ended_arms(plan, context)) as ended:
+            for arm, result in ended:
+                try:
+                    finished[arm] = result()
+                except RunError as error:
+                    if arm == FEDERATED:
+                        raise
+                    failed[arm] = str(error)
+                    self.events.say(Failed(arm=arm, why=str(error)))
+        return {arm.name: finished[arm.name] for arm in plan.arms if arm.name in finished}, failed
+
+    def _ended_arms(
+        self, plan: Plan, context: RunContext
+    ) -> Generator[tuple[str, Callable[[], ArmResult]], None, None]:
+        """Name and result of every arm, as each ends; whoever closes this ends those that are under way."""
+        concurrent = getattr(self.grid, "concurrent_arms", 1)
+        if concurrent == 1:  # in this thread, where Ctrl-C ends even what a site computes in this process
+            yield from ((arm.name, partial(self._run_arm, arm, context)) for arm in plan.arms)
+            return
+        with ThreadPoolExecutor(concurrent) as pool:
             jobs = {pool.submit(self._run_arm, arm, context): arm.name for arm in plan.arms}
             waiting = set(jobs)
             try:
                 while waiting:
                     # Now and then, since a thread that waits without end never handles a signal sent from another.
                     done, waiting = wait(waiting, SIGNALS_S, FIRST_COMPLETED)
-                    for job in done:
-                        try:
-                            finished[jobs[job]] = job.result()
-                        except RunError as error:
-                            if jobs[job] == FEDERATED:
-                                raise
-                            failed[jobs[job]] = str(error)
-                            self.events.say(Failed(arm=jobs[job], why=str(error)))
+                    yield from ((jobs[job], job.result) for job in done)
             finally:
                 if waiting:
                     self.stop.set()
                     for job in waiting:
                         job.cancel()
-        return {arm.name: finished[arm.name] for arm in plan.arms if arm.name in finished}, failed
 
     def _run_arm(self, arm: Arm, context: RunContext) -> ArmResult:
         training = ArmTraining(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import json
 import sys
@@ -20,6 +21,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from normfed_common.cli import unread
 from normfed_common.wording.progress import Times
 from normfed_common.wording.terminal_text import plain
 from normfed_server.events import kinds
@@ -32,6 +34,7 @@ from normfed_server.runs.wording import worded
 
 NARROW, SHORT_BAR, BAR = 100, 8, 16  # columns: of a terminal with a short bar, which leaves room for the loss
 TRAINING, EVALUATION = "Training", "Evaluation"
+BEGINNING = "beginning"
 WORK = {"evaluate.score": "scoring", "evaluate.measure": "measuring"}
 
 
@@ -43,7 +46,7 @@ class Screen:
         self.progress = Progress(
             SpinnerColumn(finished_text="[green]✓[/]"),
             TextColumn("{task.description:<16}"),
-            BarColumn(bar_width=SHORT_BAR if console.width < NARROW else BAR),
+            BarColumn(SHORT_BAR if console.width < NARROW else BAR, pulse_style="bar.back"),  # empty until it begins
             MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=7, justify="right")),
             Times(table_column=Column(no_wrap=True, min_width=7)),
             TextColumn(
@@ -57,6 +60,8 @@ class Screen:
         self._evaluated: set[str] = set()
         self._answered: dict[str, float] = {}  # share of the answers, by arm
         self._scans: Counter[tuple[str, str]] = Counter()  # by arm and task
+        self._sizes: dict[str, int] = {}  # people to score, by arm
+        self._before: set[str] = set()  # arms that an earlier process evaluated
 
     def __enter__(self) -> Screen:
         self.progress.start()
@@ -65,11 +70,13 @@ class Screen:
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
-    def begin(self, what: str, total: int, done: int = 0) -> None:
-        """See `Watcher`; ``done`` were, when this began, by an earlier process."""
+    def begin(self, what: str, total: int, done: int = 0, waits: bool = False) -> None:
+        """See `Watcher`; ``done`` were, when this began, by an earlier process; what waits begins later."""
         if total:
-            self.tasks[what] = self.progress.add_task(what, total=total, detail="")
-            self.progress.update(self.tasks[what], completed=done)  # all of them, perhaps: then it is finished
+            start = not waits or done == total
+            task = self.progress.add_task(what, start, total, detail="" if waits else BEGINNING, before=done)
+            self.tasks[what] = task
+            self.progress.update(task, completed=done)  # all of them, perhaps: then it is finished
             self._log(what, done, total)
 
     def advance(self, what: str, detail: str = "") -> None:
@@ -77,12 +84,14 @@ class Screen:
         if what in self.tasks:
             self._reach(what, int(self.progress.tasks[self.tasks[what]].completed) + 1, detail)
 
-    def _reach(self, what: str, done: float, detail: str) -> None:
+    def _reach(self, what: str, done: float, detail: str, **fields: float) -> None:
         """So much is done; parts of a step move the bar, and are no line of a log."""
         if what in self.tasks:
             task = self.progress.tasks[self.tasks[what]]
             before, total = int(task.completed), int(task.total or 0)
-            self.progress.update(self.tasks[what], completed=done, detail="" if done >= total else detail)
+            if not task.started:
+                self.progress.start_task(task.id)
+            self.progress.update(task.id, completed=done, detail="" if done >= total else detail, **fields)
             if int(done) * 10 // total > before * 10 // total:
                 self._log(what, int(done), total)
 
@@ -127,7 +136,7 @@ class Screen:
                 self._reach(TRAINING, sum(self._done.values()), _losses(event))
                 return
             case kinds.Evaluated():
-                self._reach(EVALUATION, self._evaluation, event.arm)
+                self._evaluate(event.arm)
                 return
             case _:
                 pass
@@ -139,24 +148,31 @@ class Screen:
         """Show what is done of a model's evaluation while it goes on."""
         if isinstance(event, Answered):
             self._answered[event.arm] = event.done / event.total
-            self._reach(EVALUATION, self._evaluation, f"{event.arm}: {event.done} of {event.total} answers")
+            self._evaluate(f"{event.arm}: {event.done} of {event.total} answers")
         elif event.task in WORK:
             self._scans[event.arm, event.task] += 1
-            detail = f"{event.arm}: {WORK[event.task]}, {self._scans[event.arm, event.task]} scans"
-            self._reach(EVALUATION, self._evaluation, detail)
+            self._evaluate(f"{event.arm}: {WORK[event.task]}, {self._scans[event.arm, event.task]} scans")
 
-    @property
-    def _evaluation(self) -> float:
-        """How many models are evaluated, and shares of those that are being so."""
-        shares = (share for arm, share in self._answered.items() if arm not in self._evaluated)
-        return len(self._evaluated) + sum(shares)
+    def _evaluate(self, detail: str) -> None:
+        """Models that are evaluated, and shares of those that are being so; one that many are scored by is more work."""
+        shares = self._answered | dict.fromkeys(self._evaluated, 1.0)
+        since = {arm: size for arm, size in self._sizes.items() if arm not in self._before}
+        work = sum(size * shares.get(arm, 0.0) for arm, size in since.items())
+        self._reach(EVALUATION, sum(shares.values()), detail, share=work / max(sum(since.values()), 1))
 
     def _begin(self, event: kinds.Planned) -> None:
         rounds = {arm.name: arm.rounds for arm in event.arms}
         self._done = {arm: min(done, rounds[arm]) for arm, done in self._done.items() if arm in rounds}
         self._evaluated &= rounds.keys()
         self.begin(TRAINING, sum(rounds.values()), sum(self._done.values()))
-        self.begin(EVALUATION, len(rounds), len(self._evaluated))
+        self._before = set(self._evaluated)
+        self._sizes = {arm.name: sum(_scored(event.sites.get(site)) for site in arm.sites) for arm in event.arms}
+        self.begin(EVALUATION, len(rounds), len(self._evaluated), waits=True)
+
+
+def _scored(people: kinds.People | None) -> int:
+    """How many of a site's people a model scores; of a site that does not tell, or has too few, one."""
+    return max(people.held_out, 0) + max(people.test, 0) or 1 if people else 1
 
 
 def _losses(event: kinds.RoundDone) -> str:
@@ -170,7 +186,7 @@ def _losses(event: kinds.RoundDone) -> str:
 
 
 class JsonLines:
-    """One JSON object per line on standard output, for scripts."""
+    """One JSON object per line on standard output, for scripts; without a reader (`| head`) it is as if by Ctrl-C."""
 
     def __enter__(self) -> JsonLines:
         return self
@@ -203,5 +219,9 @@ class JsonLines:
         self._write(json.dumps({"time": round(time.time(), 3), "event": event, **fields}))
 
     def _write(self, line: str) -> None:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:  # to the main thread: a listener that raises would end nothing
+            unread()
+            _thread.interrupt_main()

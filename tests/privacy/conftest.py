@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
 from pathlib import Path
 
 import cohorts
@@ -10,6 +12,7 @@ import secure_runs
 from attacker import RULES, SITES, Server
 
 from normfed_deploy.rehearsal import Rehearsal
+from normfed_server.state.folder import open_home
 
 
 @pytest.fixture(scope="session")
@@ -30,10 +33,19 @@ def scans(cache: Path) -> Path:
     return cache / "scans"
 
 
+@pytest.fixture(scope="session")
+def joined(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
+    """The three hospitals as they joined: tests get copies."""
+    folder = tmp_path_factory.mktemp("joined") / "federation"
+    return Rehearsal(folder, cohort, {name: (name,) for name in SITES}, settings=RULES)
+
+
 @pytest.fixture
-def federation(cohort: Path, tmp_path: Path, cache: Path) -> Rehearsal:
+def federation(joined: Rehearsal, tmp_path: Path, cache: Path) -> Rehearsal:
     """The three hospitals' folders; nothing runs."""
-    made = Rehearsal(tmp_path / "federation", cohort, {name: (name,) for name in SITES}, settings=RULES)
+    made = copy.copy(joined)
+    made.folder = shutil.copytree(joined.folder, tmp_path / "federation")
+    made.home = open_home(made.folder / "server")
     for site in SITES:  # scans are preprocessed once for all tests
         (cache / "scans").mkdir(exist_ok=True)
         (made.folder / site / "cache").symlink_to(cache / "scans")

@@ -70,6 +70,31 @@ def test_where_nobody_can_test_it_is_said_whose_minimum_is_not_reached(
     assert (last.arm, last.why) == ("federated", str(caught.value))
 
 
+class StoppedWithin(SilentGrid):
+    """Sites that compute in this very process, one after another; the first one's user presses Ctrl-C."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began: list[int] = []
+
+    def _reply(self, message: Message) -> Message | None:
+        found = super()._reply(message)
+        if found is None:
+            self.began.append(message.metadata.dst_node_id)
+            signal.raise_signal(signal.SIGINT)
+        return found
+
+
+def test_ctrl_c_ends_what_a_site_computes_in_this_process(study: StudyConfig, tmp_path: Path) -> None:
+    """Before, the model was trained to its end first, for a minute and more without a word."""
+    identify()
+    grid = StoppedWithin()
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(federation(study).model_dump(mode="json")))
+    with pytest.raises(KeyboardInterrupt):
+        Coordinator(grid, tmp_path, Simulated(len(PEOPLE))).run()
+    assert len(grid.began) == 1
+
+
 @pytest.fixture
 def heard() -> Iterator[threading.Event]:
     """Set once the handler of SIGUSR1 was called."""

@@ -13,8 +13,9 @@ from statsmodels.stats.multitest import multipletests
 
 from normfed_common.foundation.errors import DamagedError
 from normfed_common.study.config import StudyConfig
+from normfed_server.results.volumes import Volume, Volumes
 from normfed_server.runs.folder import Run
-from normfed_simulation.people import rows, significance
+from normfed_simulation.people import called_abnormal, rows, significance
 
 PATIENTS = [("a", f"sub-{number}") for number in range(9)] + [("b", f"sub-{number}") for number in range(7)]
 
@@ -67,6 +68,27 @@ def test_visits_of_one_patient_count_as_one_by_their_mean(run: Run) -> None:
         write(run, arm, visits | {("a", "sub-0_ses-3"): None})
     expected = wilcoxon(theirs.mean(1), ours.mean(1)).pvalue
     assert significance(run, ["atlas"], "auprc")["atlas"].p == pytest.approx(expected)
+
+
+def test_what_is_called_abnormal_is_the_median_of_patients_with_a_lesion(run: Run) -> None:
+    """By hand: three patients at a, of whom one came twice; one at b, and a healthy person."""
+    people = {
+        "a": [("sub-0", 1.0, 5.0), ("sub-1", 2.0, 9.0), ("sub-2_ses-1", 4.0, 1.0), ("sub-2_ses-2", 6.0, 3.0)],
+        "b": [("sub-0", 8.0, 100.0), ("sub-9", 0.0, 70.0)],
+    }
+    for site, found in people.items():
+        folder = run.folder / "sites" / site / "people"
+        folder.mkdir(parents=True)
+        rows = [{"name": name, "kind": "MS", "lesion_ml": ml, "found_ml": called} for name, ml, called in found]
+        (folder / "federated.json").write_text(json.dumps(rows))
+    volumes = called_abnormal(run)
+    assert volumes.sites == {"a": Volume(lesion_ml=2.0, called_ml=5.0), "b": Volume(lesion_ml=8.0, called_ml=100.0)}
+    assert volumes.all == Volume(lesion_ml=3.5, called_ml=7.0)  # of 1, 2, 5, 8 and of 2, 5, 9, 100
+
+
+def test_of_runs_without_volumes_nothing_is_known_to_be_called_abnormal(run: Run) -> None:
+    write(run, "federated", dict.fromkeys(PATIENTS, 0.5))
+    assert called_abnormal(run) == Volumes()
 
 
 @pytest.mark.parametrize(("patients", "tested"), [(5, False), (6, True)])

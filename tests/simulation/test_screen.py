@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import sys
+import time
 from typing import Any
 
 import pytest
@@ -21,6 +24,7 @@ from normfed_server.events.kinds import (
     Joined,
     Missing,
     Noted,
+    People,
     Planned,
     PlannedArm,
     RoundDone,
@@ -122,11 +126,46 @@ def test_a_bar_says_for_how_long_it_has_gone_on_before_anybody_knows_how_much_is
     screen.advance("Work")
     now = 100.0
     screen.advance("Work")
-    assert Times().render(task).plain == "0:01:40, 0:00:50 left"
+    assert Times().render(task).plain == "0:01:40, about 2 min left"
     screen.advance("Work")
     screen.advance("Work")
     now = 200.0
     assert Times().render(task).plain == "0:01:40"
+
+
+def test_what_is_left_of_an_evaluation_is_of_people_to_score_since_its_first_answer(
+    log: tuple[EventLog, Run],
+) -> None:
+    """Ten people by one model and two by the other: after the two in half a minute, ten are left, 2.5 minutes."""
+    now = 0.0
+    events, run = log
+    screen = Screen(Console(file=io.StringIO(), width=200))
+    screen.progress.get_time = lambda: now
+    people = {
+        site: People(train=3, held_out=held_out, test=test, kinds=())
+        for site, held_out, test in (("a", 2, 6), ("b", 0, 2), ("c", -1, -1))
+    }
+    plan = Planned(
+        arms=(PlannedArm("federated", 1, ("a", "b")), PlannedArm("without-b", 0, ("b",))), sites=people, left_out={}
+    )
+    with screen.training(run):
+        events.say(plan)
+        evaluation = screen.progress.tasks[screen.tasks[EVALUATION]]
+        now = 600.0  # of training
+        assert Times().render(evaluation).plain == ""
+        pass_on(Scanned(arm="without-b", task="evaluate.score"))
+        now = 630.0
+        events.say(Evaluated(arm="without-b", sites=("b",)))
+        assert Times().render(evaluation).plain == "0:00:30, about 2 min left"  # 30 s / 2 x 10 = 150 s
+        now = 660.0
+        assert Times().render(evaluation).plain == "0:01:00, about 5 min left"
+        pass_on(Answered(arm="federated", site="a", done=1, total=2))
+        assert Times().render(evaluation).plain == "0:01:00, under 1 min left"  # 60 s / 7 x 5 = 43 s
+
+
+def test_a_bar_says_that_it_has_begun_before_its_first_step(screen: Screen) -> None:
+    screen.begin("Synthetic people", 94)
+    assert screen.progress.tasks[0].fields["detail"] == "beginning"
 
 
 def test_bars_of_a_run_that_is_taken_up_again_begin_where_it_was(screen: Screen, log: tuple[EventLog, Run]) -> None:
@@ -204,6 +243,26 @@ def test_a_program_reads_every_event_as_a_line(log: tuple[EventLog, Run], capsys
     kinds = [event["event"] for event in found]
     assert kinds == ["begin", "done", "warning", "finished"]
     assert all("time" in event for event in found)
+
+
+def test_without_a_reader_it_is_as_if_by_ctrl_c(log: tuple[EventLog, Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`| head` reads ten lines; before, the study ran on to its end, for nobody."""
+    events, run = log
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as pipe, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", pipe)
+        with JsonLines() as lines, lines.training(run):
+            events.say(Finished())
+            assert json.loads(os.read(reader, 1000))["event"] == "finished"
+            os.close(reader)
+            with pytest.raises(KeyboardInterrupt):
+                _said_and_waited(events)
+            events.say(Finished())  # what is said on the way out is no error
+
+
+def _said_and_waited(events: EventLog) -> None:
+    events.say(Finished())
+    time.sleep(60)
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -74,7 +74,7 @@ class Evaluation:
 
     def score(self, entry: dict[str, Any], arrays: Arrays) -> tuple[float, float]:
         """Score everybody who tests or is held out with a model; returns the common range of the scores."""
-        self._permitted.check(self._permitted.metrics)
+        self._permitted.check()
         self._kept.make(entry, arrays)
         return self._range
 
@@ -87,7 +87,7 @@ class Evaluation:
             If the range is not that of all sites: a narrower one would tell single scores apart, and of one that is
             wider than numbers reach there are no bins.
         """
-        self._permitted.check(self._permitted.metrics)
+        self._permitted.check()
         own_low, own_high = self._range
         if low > own_low or high < own_high or not np.isfinite(high - low):
             raise SiteError(SiteCode.BAD_REQUEST, f"the range [{low}, {high}] does not hold this site's scores")
@@ -127,7 +127,7 @@ class Evaluation:
         SiteError
             If there are more edges than this study asks with.
         """
-        self._permitted.check(self._permitted.metrics)
+        self._permitted.check()
         edges = common.edges
         most = 2 * self.site.study.evaluation.bins + 2
         if len(edges) > most:

@@ -43,14 +43,21 @@ class Permitted:
         """Whether counts of people held out by score may: what figures beside them are made of says as much of them."""
         return any(self.lets(name) for name in OF_PEOPLE_HELD_OUT)
 
-    def check(self, metrics: Sequence[Metric]) -> None:
+    def check(self, metrics: Sequence[Metric] | None = None) -> None:
         """Refuse to work where nothing of it may leave.
+
+        Parameters
+        ----------
+        metrics
+            That are asked for; by default all of the study.
 
         Raises
         ------
         SiteError
             If the hospital lets none of these figures leave.
         """
-        if not any(self.lets(metric.name) for metric in metrics):
-            asked = ", ".join(metric.name for metric in metrics)
-            raise SiteError(SiteCode.POLICY_REFUSED, f"metrics of site.yaml lists none of those asked for: {asked}")
+        names = [metric.name for metric in (self.metrics if metrics is None else metrics)]
+        if not any(map(self.lets, names)):
+            raise SiteError(
+                SiteCode.POLICY_REFUSED, f"metrics of site.yaml lists none of those asked for: {', '.join(names)}"
+            )

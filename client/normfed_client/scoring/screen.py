@@ -42,7 +42,7 @@ class ScoreScreen(ScoreListener):
             TextColumn("Scoring"),
             BarColumn(bar_width=16),
             MofNCompleteColumn(),
-            Times(even=True),
+            Times(),
             TextColumn("{task.fields[now]}", markup=False),
         )
         self._progress = Progress(*columns, console=self._console, transient=True)

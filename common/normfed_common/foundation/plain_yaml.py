@@ -6,9 +6,11 @@ counts?), bounded in bytes, depth and values.
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Hashable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +66,17 @@ def parse(content: str, origin: str) -> Any:
         In one sentence that begins with the origin, if it is not plain YAML.
     """
     try:
-        return _Plain(content).get_single_data()
+        return copy.deepcopy(_value(content))
     except yaml.YAMLError as error:
         raise UserError(f"{origin}: not YAML ({_sentence(error)}).") from error
     except ValueError as error:  # 2026-02-30, or a number of ten thousand digits
         raise UserError(f"{origin}: holds an invalid value ({_sentence(error)}).") from error
+
+
+@lru_cache(maxsize=16)
+def _value(content: str) -> Any:
+    """Of the same text once per process: a site looks at its settings several times per request."""
+    return _Plain(content).get_single_data()
 
 
 def text(value: Any) -> str:

@@ -73,10 +73,14 @@ class PairedTest:
         Two-sided, corrected for the number of methods.
     direction
         Of the reference less the other by ranks, whatever the mean says: 1 above, -1 below, 0 neither.
+    least
+        The p that all people on one side would have, corrected in the same way: above the level of significance so few
+        people tell nothing apart, whatever they show.
     """
 
     p: float
     direction: int
+    least: float = 0.0
 
 
 def wilcoxon_holm(reference: np.ndarray, others: Mapping[str, np.ndarray]) -> dict[str, PairedTest]:
@@ -87,7 +91,8 @@ def wilcoxon_holm(reference: np.ndarray, others: Mapping[str, np.ndarray]) -> di
 
     The direction is the sign of the rank sum, which p is of: a two-sided test at 0.05 is two one-sided ones at 0.025.
 
-    Source: Wilcoxon 1945; Holm 1979; Kaiser 1960 (direction); Tarone 1990 (what need not be corrected for).
+    Source: Wilcoxon 1945 (the least p of n pairs is 2 / 2^n); Holm 1979; Kaiser 1960 (direction); Tarone 1990 (what
+    need not be corrected for).
     """
     differences = {name: (reference - values)[np.isfinite(reference - values)] for name, values in others.items()}
     enough = {name: difference for name, difference in differences.items() if len(difference) >= 6}
@@ -96,7 +101,8 @@ def wilcoxon_holm(reference: np.ndarray, others: Mapping[str, np.ndarray]) -> di
     highest = 0.0
     for position, name in enumerate(tested):
         highest = max(highest, min(1.0, found[name].p * (len(tested) - position)))
-        found[name] = replace(found[name], p=highest)
+        least = min(1.0, 2 / 2 ** len(enough[name]) * len(tested))
+        found[name] = replace(found[name], p=highest, least=least)
     return found
 
 

@@ -26,9 +26,8 @@ def serving(address: str, timeout_s: float = 5.0) -> bool:
 
 def free_port() -> int:
     """A port of this machine that nobody uses, and that the system does not give to outgoing connections either."""
-    numbers = list(PORTS)
-    random.SystemRandom().shuffle(numbers)
-    for port in numbers:
+    first = random.SystemRandom().randrange(len(PORTS))
+    for port in (*PORTS[first:], *PORTS[:first]):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

@@ -5,40 +5,51 @@ from __future__ import annotations
 from datetime import timedelta
 
 from rich.progress import ProgressColumn, Task
-from rich.table import Column
 from rich.text import Text
+
+FEW = 3  # steps that say how long one takes; of less than a dozen, a quarter
+SECONDS = 10.0  # before which a start, slow or fast, would be taken for the rest
+MINUTE, HOUR = 60.0, 3600.0
 
 
 class Times(ProgressColumn):
     """For how long it has gone on, and about how much longer it will; of what is done, how long it took.
 
-    Parameters
-    ----------
-    even
-        Whether all steps take about as long, some minutes each: then what is left is estimated from all steps so far,
-        as soon as the first is done. Otherwise it is estimated from the last half minute.
+    What is left takes as long, part for part, as what was done since the bar began: while nothing gets done, that grows.
+    Fields of a task say more where there is more to say: ``before``, steps that were done when it began, and ``share``
+    of the work that is done since, where steps differ in size.
     """
 
-    def __init__(self, table_column: Column | None = None, even: bool = False) -> None:
-        super().__init__(table_column)
-        self._even = even
-        self._latest: dict[int, tuple[float, float]] = {}  # by task: how many steps were done, and after how long
-
     def render(self, task: Task) -> Text:
-        """``0:01:20, 0:02:30 left``."""
+        """``0:01:20, about 3 min left``; nothing of what has not begun."""
+        if not task.started:
+            return Text("")
         elapsed = (task.finished_time if task.finished else task.elapsed) or 0.0
-        left = self._left(task, elapsed)
+        left = _left(task, elapsed)
         said = [str(timedelta(seconds=int(elapsed)))]
-        if left is not None and not task.finished:
-            said.append(f"{timedelta(seconds=int(left))} left")
+        if left is not None:
+            said.append(about(left))
         return Text(", ".join(said), style="progress.elapsed" if task.finished else "progress.remaining")
 
-    def _left(self, task: Task, elapsed: float) -> float | None:
-        if not self._even:
-            return task.time_remaining
-        if not task.completed or task.remaining is None:
-            return None
-        done, at = self._latest.get(task.id, (0.0, 0.0))
-        if done != task.completed:
-            self._latest[task.id] = done, at = task.completed, elapsed
-        return max(at / done * task.remaining - (elapsed - at), 0.0)
+
+def about(seconds: float) -> str:
+    """So much is left, as exactly as can be known: ``about 4 min left``."""
+    if seconds < 0.75 * MINUTE:
+        return "under 1 min left"
+    if seconds < 9.5 * MINUTE:
+        return f"about {seconds / MINUTE:.0f} min left"
+    if seconds < HOUR - 2.5 * MINUTE:
+        return f"about {5 * round(seconds / MINUTE / 5)} min left"
+    return f"about {round(seconds / HOUR * 2) / 2:g} h left"
+
+
+def _left(task: Task, elapsed: float) -> float | None:
+    """Seconds; None of what is done, and where too little is to say."""
+    if task.finished or not task.total:
+        return None
+    before = task.fields.get("before", 0.0)
+    done, to_do = task.completed - before, task.total - before
+    if elapsed < SECONDS or done <= 0 or done < min(FEW, to_do / 4):
+        return None
+    share: float = task.fields.get("share", done / to_do)
+    return elapsed * (1 - share) / share if share > 0 else None

@@ -10,8 +10,10 @@ from normfed_server.report.lesions import CHANCE, beside_chance, plural
 from normfed_server.report.verdicts import (
     COMPARED,
     OURS,
+    REVERSED,
     SAME,
     TITLES,
+    UNDECIDED,
     WITHIN,
     Verdict,
     difference_of,
@@ -38,8 +40,8 @@ WHOLE: dict[Verdict, str] = {
     "better": "better than",
     "worse": "worse than",
     "tied": "not distinguishable from",
+    "too few": "tested on too few patients to be told from",
 }
-REVERSED: dict[Verdict, Verdict] = {"better": "worse", "worse": "better", "tied": "tied"}
 
 
 def sentences(results: RunResults) -> list[str]:
@@ -77,7 +79,7 @@ def _compared(results: RunResults, name: str) -> list[str]:
     }
     if len(set(verdicts.values())) == 1:
         (shared,) = set(verdicts.values())
-        text = f"It is {WHOLE[shared]} {what} by {listed(by.values(), 'or' if shared == 'tied' else 'and')}."
+        text = f"It is {WHOLE[shared]} {what} by {listed(by.values(), 'or' if shared in UNDECIDED else 'and')}."
     else:
         text = f"Against {what} it is {listed(f'{verdicts[metric]} by {by[metric]}' for metric in by)}."
     theirs = figure_of(results, name, AUROC)
@@ -153,7 +155,7 @@ def _together(verdicts: dict[str, Verdict]) -> str:
     if len(set(verdicts.values())) > 1:
         return listed(f"{found} by {TITLES[metric]}" for metric, found in verdicts.items())
     (found,) = set(verdicts.values())
-    return "not distinguishable from it" if found == "tied" else found
+    return f"{WHOLE[found]} it" if found in UNDECIDED else found
 
 
 def _baselines(results: RunResults) -> list[str]:
@@ -209,7 +211,7 @@ def _beside_own(results: RunResults, best: LeagueRow, own: LeagueRow) -> str:
         found = REVERSED[verdicts.get(best.name, "tied")]
         return f"it is {WHOLE[found]} {own.title}"
     others = [row for row in results.league if row.strategy and row is not own]
-    tied = [row.title for row in others if verdicts.get(row.name, "tied") == "tied"]
+    tied = [row.title for row in others if verdicts.get(row.name, "tied") in UNDECIDED]
     return (
         f"{listed(tied)} {'is' if len(tied) == 1 else 'are'} not distinguishable from it"
         if tied

@@ -68,8 +68,13 @@ TERMS = (
         "tie",
         "tie, tied, not distinguishable",
         "the interval of the difference touches zero in the digits shown, the paired test (in a simulation: Wilcoxon "
-        "signed-rank, Holm-corrected) has p = 0.05 or more or points the other way, another training says otherwise, "
-        "or there are fewer than six patients",
+        "signed-rank, Holm-corrected) has p = 0.05 or more or points the other way, or another training says otherwise",
+    ),
+    Term(
+        "few",
+        "too few",
+        "fewer than six patients; or no more than the paired test could ever tell apart beside so many models, even if "
+        "every patient spoke for the same: its least p is then 0.05 or more",
     ),
     Term(
         "auroc",

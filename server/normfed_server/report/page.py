@@ -63,7 +63,7 @@ class Patients:
     people
         Every patient, with figures.
     touched
-        Of all their lesions, those that a cluster touches at the run's threshold, and how many there are.
+        Of all their lesions, those that one of the at most ten clusters of a scan touches, and how many there are.
     chance_by_kind
         Kind of lesion to the mean of its patients' shares of lesion.
     left_out

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from normfed_server.report.verdicts import (
     OURS,
+    REVERSED,
     TITLES,
     Verdict,
     difference_of,
@@ -22,11 +23,11 @@ from normfed_server.report.words import counted, listed, number, signed
 from normfed_server.results.enough import are_enough
 from normfed_server.results.layout import PRECISION, Difference, LeagueRow, RunResults
 
-REVERSED: dict[Verdict, Verdict] = {"better": "worse", "worse": "better", "tied": "tied"}
 HEADLINE: dict[Verdict, str] = {
     "better": "finds lesions better than",
     "worse": "finds lesions worse than",
     "tied": "is not distinguishable from",
+    "too few": "was tested on too few patients to be told from",
 }
 
 

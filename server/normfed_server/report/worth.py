@@ -13,7 +13,7 @@ from normfed_server.report.verdicts import (
     unseen_verdict,
     verdict,
 )
-from normfed_server.report.words import signed
+from normfed_server.report.words import counted, signed
 from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import PRECISION, RunResults
 
@@ -30,6 +30,9 @@ def worth(results: RunResults) -> list[str]:
     all_train = not borrowing(results)
     who, alone = ("Hospitals that train", "their own models") if all_train else ("Hospitals", NO_MODEL_OF_THEIR_OWN)
     found, unseen, gap = verdict(results, OWN, PRECISION), _at_unseen_hospitals(results), signed(difference.mean)
+    if found == "too few":
+        few = f"{counted(figure.n, 'patient is', 'patients are')} too few to tell"
+        return [f"{few} whether {who.lower()} gain {BY} over {alone} ({gap})."]
     if found == "better":
         return [f"{who} gain {BY} over {alone} ({gap})."]
     lose = f"{who} lose {BY} against {alone} ({gap})"

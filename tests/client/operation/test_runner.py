@@ -14,6 +14,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from normfed_client.answering.serving import from_bytes, to_bytes
 from normfed_client.hospital.folder import HospitalConfig, open_hospital
+from normfed_client.operation import runner as module
 from normfed_client.operation.runner import DEATHS, Runner
 from normfed_common.deployment import settings
 from normfed_common.foundation.errors import SiteCode
@@ -98,6 +99,50 @@ def test_what_the_worker_says_otherwise_than_declared_is_not_relayed(
 def test_a_fence_needs_no_worker(runner: Runner) -> None:
     runner._pool.close()
     assert runner._answer(request(FENCE), LISTED).has_content()
+
+
+class Minute:
+    """A node that has one task, half a minute after the start; the time; and the event that ends the minute."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.pauses: list[tuple[float, float]] = []  # when each began, and its length
+        self.given = False
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def wait(self, pause_s: float) -> bool:
+        self.pauses.append((self.now_s, pause_s))
+        self.now_s += pause_s
+        return self.now_s > 60
+
+    def acquire(self) -> tuple[None, str] | None:
+        if self.given or self.now_s < 30:
+            return None
+        self.given = True
+        return None, "token"
+
+    def close(self) -> None: ...
+
+
+def test_a_node_is_looked_at_less_and_less_often_and_often_again_after_a_task(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minute = Minute()
+    runner.hospital.secret.write_bytes(b"")
+    monkeypatch.setattr(module, "time", minute)
+    monkeypatch.setattr(module.NodeTasks, "all", lambda address, secret: minute)
+    monkeypatch.setattr(runner, "_serve", lambda task, token: None)
+    monkeypatch.setattr(runner, "_expire", lambda: None)
+    runner._busy_at = 0.0
+    runner.run(minute)  # type: ignore[arg-type]
+    task = next(at for at, _ in minute.pauses if at >= 30)  # the first look after it is there
+    assert task < 31
+    idle = {at: pause for at, pause in minute.pauses if at < task}
+    assert max(pause for at, pause in idle.items() if at < 1.5) == pytest.approx(0.1)
+    assert {pause for at, pause in idle.items() if at > 15} == {1.0}
+    assert {round(pause, 9) for at, pause in minute.pauses if task <= at < task + 1.4} == {0.1}
 
 
 @pytest.mark.parametrize("runner", ["dying"], indirect=True)

@@ -124,7 +124,20 @@ def test_the_direction_is_that_of_the_one_sided_test_that_is_surer_and_of_the_me
     above, below = (wilcoxon(difference, alternative=side).pvalue for side in ("greater", "less"))
     means_of_two = (difference[:, None] + difference)[np.triu_indices(15)] / 2  # Hodges & Lehmann 1963
     assert found.direction == (1 if above < below else -1) == np.sign(np.median(means_of_two))
-    assert subjects.wilcoxon_holm(values, {"a": reference})["a"] == subjects.PairedTest(found.p, -found.direction)
+    turned = subjects.PairedTest(found.p, -found.direction, found.least)
+    assert subjects.wilcoxon_holm(values, {"a": reference})["a"] == turned
+
+
+@pytest.mark.parametrize("people", [6, 7, 12])
+def test_the_least_p_is_that_of_people_who_are_all_on_one_side(people: int) -> None:
+    reference = np.arange(1.0, people + 1)
+    clear = {"mean": reference / 2, "atlas": reference / 3, "dark": reference / 4}
+    mixed = np.where(np.arange(people) % 2, reference - 1, reference + 1)
+    found = subjects.wilcoxon_holm(reference, {**clear, "same": reference})
+    beside = subjects.wilcoxon_holm(reference, {"mean": reference / 2, "atlas": mixed, "dark": mixed})
+    for name in clear:
+        assert found[name].least == pytest.approx(found[name].p)  # it is reached
+        assert beside[name].least == pytest.approx(found[name].p)  # whatever is seen
 
 
 def test_the_direction_is_that_of_ranks_whatever_the_mean_says() -> None:

@@ -18,6 +18,7 @@ from members import accepted, begun
 from rich.console import Console
 from run_results import run_results
 
+from normfed_server.operation import reconciler as module
 from normfed_server.operation.reconciler import Reconciler
 from normfed_server.results import layout
 from normfed_server.runs import following, steering
@@ -36,6 +37,7 @@ class Flower:
         self.registered: dict[bytes, SimpleNamespace] = {}
         self.runs: dict[int, FlowerRun] = {}
         self.stopped: list[int] = []
+        self.asked = 0
 
     def nodes(self) -> dict[bytes, Any]:
         return self.registered
@@ -62,6 +64,7 @@ class Flower:
         self.runs[number] = FlowerRun("finished", "")
 
     def run(self, number: int) -> FlowerRun | None:
+        self.asked += 1
         return self.runs.get(number)
 
 
@@ -111,6 +114,21 @@ def test_an_open_run_is_started_again_whatever_died(
     look.look()
     assert list(flower.runs) == [100, 101, 102]
     assert "going on from the last round" in said[-1]
+
+
+def test_flower_is_asked_about_a_run_that_lives_six_times_a_minute(
+    home: ServerHome, kept: tuple[Reconciler, Flower, list[str]], study: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, flower, _ = kept
+    begun(home, study)
+    look.look()
+    now_s = [1000.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    monkeypatch.setattr(deaths, "worker", lambda folder, flower_run: os.getpid())
+    for _ in range(60):
+        look.look()
+        now_s[0] += 1.0
+    assert flower.asked == 6
 
 
 def test_a_run_whose_process_fails_again_and_again_is_given_up_with_its_error(

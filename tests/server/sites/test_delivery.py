@@ -161,6 +161,28 @@ def test_a_site_at_work_is_looked_for_less_and_less_often_and_with_its_fence_at_
     delivery.close()
 
 
+@pytest.mark.parametrize(("answered_after_s", "fences"), [(4.75, 0), (5.25, 1)])
+def test_what_is_answered_soon_is_spared_its_fence(
+    answered_after_s: float, fences: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(module, "FENCE_S", 5.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0], time=time.time))
+    link = Link(lambda message, tries: None)
+    delivery = Delivery(link, 1, lambda node, why: None)  # type: ignore[arg-type]
+    delivery._pool = Immediately()  # type: ignore[assignment]
+    (number,) = delivery.push_messages(requests({"a": 5}, REQUEST, {}).values())
+    while now[0] < 1000.0 + answered_after_s:
+        now[0] += 0.25
+        assert list(delivery.pull_messages([number])) == []
+    link.replies["1"] = good(link.sent[0])
+    found: list[Message] = []
+    while not found:
+        found = list(delivery.pull_messages([number]))
+    assert link.of(FENCE) == fences
+    delivery.close()
+
+
 @pytest.mark.parametrize("code", [3, 5, 8])
 def test_flowers_own_errors_are_asked_again(code: int) -> None:
     def fails_twice(message: Message, tries: int) -> Message | None:

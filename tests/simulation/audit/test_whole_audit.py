@@ -24,6 +24,7 @@ from normfed_simulation.audit.target import Options, opened
 
 pytestmark = pytest.mark.xdist_group("audit")  # made once
 
+NOTHING_BESIDE = {"local": False, "pooled": False, "baselines": []}
 MODELS = {
     "atlas": {"name": "atlas"},
     "siamese": {"name": "siamese", "patch_size": 9, "pairs_per_subject": 60, "batch_size": 30},
@@ -36,7 +37,7 @@ def run(
 ) -> Path:
     """A finished run."""
     folder = tmp_path_factory.mktemp("audited")
-    text = study.model_dump(mode="json") | {"model": MODELS[request.param]}
+    text = study.model_dump(mode="json") | {"model": MODELS[request.param], "comparisons": NOTHING_BESIDE}
     (folder / "study.yaml").write_text(yaml.safe_dump(text))
     normfed("simulate", folder / "study.yaml", "--out", folder / "runs", "--workers", 0, "--quiet")
     return run_folder(folder / "runs")
@@ -143,7 +144,7 @@ def private_run(study: StudyConfig, model: str, folder: Path, **privacy: float) 
     """A finished run of one round, or of sums, with an epsilon of 4, and nothing beside it."""
     text = study.model_dump(mode="json") | {"model": MODELS[model], "privacy": {"epsilon": 4, **privacy}}
     text["federation"]["rounds"] = 1
-    text["comparisons"] = {"local": False, "pooled": False, "baselines": []}
+    text["comparisons"] = NOTHING_BESIDE
     (folder / "study.yaml").write_text(yaml.safe_dump(text))
     normfed("simulate", folder / "study.yaml", "--out", folder / "runs", "--workers", 0, "--quiet")
     return run_folder(folder / "runs")
@@ -194,7 +195,7 @@ def test_every_attack_has_a_name_of_its_own(audit: PrivacyAudit) -> None:
 
 def test_the_rules_are_tried_on_a_run_with_secure_sums_too(study: StudyConfig, hospitals: Path, tmp_path: Path) -> None:
     privacy = {"secure_aggregation": {"minimum_sites": 3}}
-    compared = {"comparisons": {"local": False, "pooled": False, "baselines": []}}
+    compared = {"comparisons": NOTHING_BESIDE}
     text = study.model_dump(mode="json") | compared | {"model": {"name": "atlas"}, "privacy": privacy}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(text))
     normfed("simulate", tmp_path / "study.yaml", "--out", tmp_path / "runs", "--workers", 0, "--quiet")
