@@ -141,7 +141,8 @@ def test_whoever_interrupts_a_run_is_told_what_goes_on_and_it_ends_with_the_same
         with pytest.raises(KeyboardInterrupt) as stopped:
             python.simulate(STUDY, out=tmp_path, workers=0, progress=False, **{"federation.rounds": 2})
     folder = run_folder(tmp_path)
-    assert stopped.value.__notes__ == [f"Go on with normfed.resume({str(folder)!r})."]
+    note = f"All figures are there: normfed.open_run({str(folder)!r}). Its report: normfed report {folder}"
+    assert stopped.value.__notes__ == [note]  # once normfed.resume, which says that nothing is left to do
     (folder / "metrics.json").unlink()
     again = python.resume(folder, workers=0, progress=False)
     assert_same(weights(again.folder), weights(run.folder))
