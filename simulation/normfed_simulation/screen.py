@@ -154,7 +154,7 @@ class Screen:
             self._evaluate(f"{event.arm}: {WORK[event.task]}, {self._scans[event.arm, event.task]} scans")
 
     def _evaluate(self, detail: str) -> None:
-        """Models that are evaluated, and shares of those that are being so; one that many are scored by is more work."""
+        """Models that are evaluated, and shares of those that are being so; one of many scans is more work."""
         shares = self._answered | dict.fromkeys(self._evaluated, 1.0)
         since = {arm: size for arm, size in self._sizes.items() if arm not in self._before}
         work = sum(size * shares.get(arm, 0.0) for arm, size in since.items())

@@ -15,7 +15,7 @@ MINUTE, HOUR = 60.0, 3600.0
 class Times(ProgressColumn):
     """For how long it has gone on, and about how much longer it will; of what is done, how long it took.
 
-    What is left takes as long, part for part, as what was done since the bar began: while nothing gets done, that grows.
+    What is left takes as long, part for part, as what was done since the bar began: while nothing is done, it grows.
     Fields of a task say more where there is more to say: ``before``, steps that were done when it began, and ``share``
     of the work that is done since, where steps differ in size.
     """
