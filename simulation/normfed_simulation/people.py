@@ -159,21 +159,16 @@ def results(run: Run) -> RunResults:
 
 def called_abnormal(run: Run) -> Volumes:
     """Of the federated model at the run's threshold, beside the lesions of patients, each with the mean of their
-    visits; nothing of runs of before."""
+    visits; empty where sites kept no volumes, as those of an older version."""
     kept = [row for row in rows(run, FEDERATED) if row.get("lesion_ml") and row.get("found_ml") is not None]
-    lesion_ml, called_ml = (_by_patient(kept, volume) for volume in ("lesion_ml", "found_ml"))
+    lesion_ml, found_ml = (_by_patient(kept, volume) for volume in ("lesion_ml", "found_ml"))
     sites: dict[str, list[tuple[float, float]]] = {}
     for site, subject in lesion_ml:
-        sites.setdefault(site, []).append((lesion_ml[site, subject], called_ml[site, subject]))
+        sites.setdefault(site, []).append((lesion_ml[site, subject], found_ml[site, subject]))
     if not sites:
         return Volumes()
     everybody = [pair for pairs in sites.values() for pair in pairs]
-    return Volumes(_medians(everybody), {site: _medians(pairs) for site, pairs in sites.items()})
-
-
-def _medians(pairs: list[tuple[float, float]]) -> Volume:
-    lesion_ml, called_ml = np.median(pairs, axis=0)
-    return Volume(float(lesion_ml), float(called_ml))
+    return Volumes(Volume.of(everybody), {site: Volume.of(pairs) for site, pairs in sites.items()})
 
 
 def _by_patient(found: list[dict[str, Any]], metric: str) -> dict[tuple[str, str], float]:

@@ -12,6 +12,7 @@ from scipy.stats import wilcoxon
 from statsmodels.stats.multitest import multipletests
 
 from normfed_common.foundation.errors import DamagedError
+from normfed_common.metrics.subjects import UNTESTED
 from normfed_common.study.config import StudyConfig
 from normfed_server.results.volumes import Volume, Volumes
 from normfed_server.runs.folder import Run
@@ -82,8 +83,8 @@ def test_what_is_called_abnormal_is_the_median_of_patients_with_a_lesion(run: Ru
         rows = [{"name": name, "kind": "MS", "lesion_ml": ml, "found_ml": called} for name, ml, called in found]
         (folder / "federated.json").write_text(json.dumps(rows))
     volumes = called_abnormal(run)
-    assert volumes.sites == {"a": Volume(lesion_ml=2.0, called_ml=5.0), "b": Volume(lesion_ml=8.0, called_ml=100.0)}
-    assert volumes.all == Volume(lesion_ml=3.5, called_ml=7.0)  # of 1, 2, 5, 8 and of 2, 5, 9, 100
+    assert volumes.sites == {"a": Volume(2.0, 5.0, 3, mostly_false=2), "b": Volume(8.0, 100.0, 1, mostly_false=1)}
+    assert volumes.all == Volume(3.5, 7.0, 4, mostly_false=3)  # lesions of 1, 2, 5, 8; called 5, 9, 2, 100
 
 
 def test_of_runs_without_volumes_nothing_is_known_to_be_called_abnormal(run: Run) -> None:
@@ -95,7 +96,7 @@ def test_of_runs_without_volumes_nothing_is_known_to_be_called_abnormal(run: Run
 def test_fewer_than_six_patients_are_not_tested(run: Run, patients: int, tested: bool) -> None:
     for arm, step in (("federated", 0.01), ("atlas", 0.02)):
         write(run, arm, {key: step * at for at, key in enumerate(PATIENTS[:patients], 1)})
-    assert ("atlas" in significance(run, ["atlas"], "auprc")) == tested
+    assert (significance(run, ["atlas"], "auprc")["atlas"] != UNTESTED) == tested
 
 
 @pytest.mark.parametrize(

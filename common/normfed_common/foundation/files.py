@@ -16,6 +16,7 @@ from typing import Any
 from normfed_common.foundation.errors import WireError
 
 DAMAGED = ".damaged-"  # in the name of what was set apart
+LONGEST_PREFIX = 100  # characters of a file's name in that of the temporary one: a name as long as may be has room
 
 
 @contextlib.contextmanager
@@ -23,7 +24,11 @@ def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it becomes ``path``, on any failure nothing is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = "".join(path.suffixes[-2:])  # libraries choose the format by the ending
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:LONGEST_PREFIX]}.", suffix=suffix)
+    except OSError as error:
+        error.filename = str(path)  # nobody named the temporary one
+        raise
     umask = os.umask(0)
     os.umask(umask)
     os.fchmod(handle, 0o666 & ~umask)  # mkstemp's files are the owner's alone

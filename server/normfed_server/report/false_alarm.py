@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from normfed_server.report.words import number
+from normfed_server.report.words import counted, small
+from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import RunResults
 from normfed_server.results.volumes import Volume
 
-MOSTLY_FALSE = 3.0  # times the lesions: two thirds of what is called abnormal, at least, are none
 
-
-def called_abnormal(results: RunResults) -> list[str]:
-    """Millilitres at the run's threshold, and at which site they are furthest beyond the lesions'; nothing where single
-    patients are not known."""
+def false_alarm(results: RunResults) -> list[str]:
+    """Millilitres at the run's threshold, in how many patients half of them are no lesion, and the site at which that
+    is most often so; nothing where single patients are not known."""
     volumes = results.volumes
     if volumes.all is None:
         return []
-    called, lesions = number(volumes.all.called_ml), number(volumes.all.lesion_ml)
-    text = f"At the run's threshold it calls {called} ml of a brain abnormal; the lesions have {lesions} ml (medians)"
-    worst = max(volumes.sites, key=lambda site: _times(volumes.sites[site]), default="")
-    if len(volumes.sites) > 1 and _times(volumes.sites[worst]) >= MOSTLY_FALSE:
+    text = f"At the run's threshold it calls {_beside_lesions(volumes.all)} (medians)"
+    if volumes.all.mostly_false:
+        text += f"; in {volumes.all.mostly_false} of {volumes.all.patients} patients half of that or more is no lesion"
+        worst = max(volumes.sites, key=lambda site: _rank(volumes.sites[site]))
         there = volumes.sites[worst]
-        text += f"; at {worst} {number(there.called_ml)} ml where they have {number(there.lesion_ml)} ml"
-    if max(map(_times, (volumes.all, *volumes.sites.values()))) >= MOSTLY_FALSE:
-        text += ": most of that is false"
+        if len(volumes.sites) > 1 and 2 * there.mostly_false > there.patients:
+            few = f" ({counted(there.patients, 'patient', 'patients')})" if there.patients < FEWEST_PATIENTS else ""
+            text += f", most often at {worst}{few}: {_beside_lesions(there)}"
     return [f"{text}."]
 
 
-def _times(volume: Volume) -> float:
-    return volume.called_ml / volume.lesion_ml
+def _beside_lesions(volume: Volume) -> str:
+    return f"{small(volume.found_ml)} ml of a brain abnormal where the lesions have {small(volume.lesion_ml)} ml"
+
+
+def _rank(volume: Volume) -> tuple[float, float]:
+    """By how often, then by how much."""
+    return volume.mostly_false / volume.patients, volume.found_ml - volume.lesion_ml

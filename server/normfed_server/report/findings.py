@@ -12,6 +12,7 @@ from normfed_server.report.verdicts import (
     OURS,
     REVERSED,
     SAME,
+    SPOKEN,
     TITLES,
     UNDECIDED,
     WITHIN,
@@ -81,7 +82,7 @@ def _compared(results: RunResults, name: str) -> list[str]:
         (shared,) = set(verdicts.values())
         text = f"It is {WHOLE[shared]} {what} by {listed(by.values(), 'or' if shared in UNDECIDED else 'and')}."
     else:
-        text = f"Against {what} it is {listed(f'{verdicts[metric]} by {by[metric]}' for metric in by)}."
+        text = f"Against {what} it is {listed(f'{SPOKEN[verdicts[metric]]} by {by[metric]}' for metric in by)}."
     theirs = figure_of(results, name, AUROC)
     chance = beside_chance(theirs, trainings_of(results, name, AUROC))
     if theirs is not None and theirs.n >= FEWEST_PATIENTS and chance != "above chance":
@@ -122,7 +123,7 @@ def _judged(theirs: Iterable[tuple[str, float | None, Difference, Verdict]]) -> 
     for metric, figure, difference, found in theirs:
         by = f"{TITLES[metric]} ({number(figure)}; {_difference_in_words(difference, True)})"
         groups.setdefault(found, []).append(by)
-    return listed(f"{found} by {listed(metrics)}" for found, metrics in groups.items())
+    return listed(f"{SPOKEN[found]} by {listed(metrics)}" for found, metrics in groups.items())
 
 
 def _convergence(results: RunResults) -> list[str]:
@@ -153,7 +154,7 @@ def _worst_sites(results: RunResults) -> list[str]:
 def _together(verdicts: dict[str, Verdict]) -> str:
     """What another model is to the federated one, by every metric."""
     if len(set(verdicts.values())) > 1:
-        return listed(f"{found} by {TITLES[metric]}" for metric, found in verdicts.items())
+        return listed(f"{SPOKEN[found]} by {TITLES[metric]}" for metric, found in verdicts.items())
     (found,) = set(verdicts.values())
     return f"{WHOLE[found]} it" if found in UNDECIDED else found
 
@@ -211,12 +212,11 @@ def _beside_own(results: RunResults, best: LeagueRow, own: LeagueRow) -> str:
         found = REVERSED[verdicts.get(best.name, "tied")]
         return f"it is {WHOLE[found]} {own.title}"
     others = [row for row in results.league if row.strategy and row is not own]
-    tied = [row.title for row in others if verdicts.get(row.name, "tied") in UNDECIDED]
-    return (
-        f"{listed(tied)} {'is' if len(tied) == 1 else 'are'} not distinguishable from it"
-        if tied
-        else ("it is better than the others")
-    )
+    of_each = {word: [row.title for row in others if verdicts.get(row.name, "tied") == word] for word in UNDECIDED}
+    undecided = [
+        f"{listed(rows)} {'is' if len(rows) == 1 else 'are'} {WHOLE[word]} it" for word, rows in of_each.items() if rows
+    ]
+    return listed(undecided) if undecided else "it is better than the others"
 
 
 def _false_positives(results: RunResults) -> list[str]:

@@ -73,8 +73,8 @@ TERMS = (
     Term(
         "few",
         "too few",
-        "fewer than six patients; or no more than the paired test could ever tell apart beside so many models, even if "
-        "every patient spoke for the same: its least p is then 0.05 or more",
+        "fewer than six patients; or so few that the corrected paired test's p could not be below 0.05 even if every "
+        "patient agreed",
     ),
     Term(
         "auroc",

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from normfed_server.report.verdicts import (
     OURS,
     REVERSED,
+    SPOKEN,
     TITLES,
     Verdict,
     difference_of,
@@ -121,5 +122,5 @@ def _sentence(own: str, of: Rival) -> str:
     if but := of.objections[PRECISION]:
         apart += f", but {but}"
     found = of.verdicts[PRECISION]
-    rest = "; ".join(f"{word} by {TITLES[metric]}" for metric, word in of.verdicts.items() if word != found)
+    rest = "; ".join(f"{SPOKEN[word]} by {TITLES[metric]}" for metric, word in of.verdicts.items() if word != found)
     return f"{of.title} {HEADLINE[found]} {own} ({apart}{f'; {rest}' if rest else ''})."

@@ -2,8 +2,9 @@
 
 Better and worse: beyond the 95 % interval over patients, in the digits that tables show, of six patients or more; in
 each of several trainings beside each of the other's; and by the corrected paired test, its direction too, where single
-patients are known, as in a simulation. Too few: fewer than six patients, or no more than this test could never tell
-apart, whatever they show. Everything else is a tie.
+patients are known, as in a simulation. Too few: fewer than six patients, or so few that this test's p could not be
+below 0.05 even if all agreed. Everything else is a tie. The test is of whole models over all patients: of kinds of
+lesion, and of hospitals that a model never saw, the interval alone decides.
 """
 
 from __future__ import annotations
@@ -33,7 +34,13 @@ WITHIN = f"within ±{SHOWN:g}"  # what an interval is called that is zero at bot
 
 Verdict = Literal["better", "worse", "tied", "too few"]
 REVERSED: dict[Verdict, Verdict] = {"better": "worse", "worse": "better", "tied": "tied", "too few": "too few"}
-UNDECIDED = ("tied", "too few")
+UNDECIDED: tuple[Verdict, ...] = ("tied", "too few")
+SPOKEN: dict[Verdict, str] = {  # beside other verdicts in a sentence
+    "better": "better",
+    "worse": "worse",
+    "tied": "tied",
+    "too few": "undecided, for want of patients,",
+}
 
 
 def main_models(results: RunResults) -> dict[str, ModelFigures]:
@@ -81,11 +88,9 @@ def judged(
     test
         The same by ranks; None where there was none.
     """
-    if difference is None or patients < FEWEST_PATIENTS:
-        return "too few"
-    if same(difference):
+    if difference is None:
         return "tied"
-    if test is not None and hopeless(test):
+    if patients < FEWEST_PATIENTS or (test is not None and hopeless(test) and not same(difference)):
         return "too few"
     higher = _sure(difference, 1, gaps, test)
     if not higher and not _sure(difference, -1, gaps, test):
@@ -96,11 +101,11 @@ def judged(
 def objection(difference: Difference, test: PairedTest | None) -> str:
     """What a paired test has against a difference beyond its interval, as ``p = 0.063 by the paired test``; empty where
     it has nothing, or where the interval itself touches zero."""
-    if test is not None and hopeless(test):
-        return f"the paired test's least p is {number(test.least)}"
     sign = next((sign for sign in (1, -1) if beyond(difference, sign)), None)
     if test is None or sign is None or _agrees(test, sign):
         return ""
+    if hopeless(test):
+        return f"the paired test's least p is {number(test.least)}"
     if test.p >= SIGNIFICANT:
         return f"{p_value(test.p)} by the paired test"
     return f"the paired test points the other way, {p_value(test.p)}"

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
+
+MOSTLY_FALSE = 2.0  # times the lesion: of what is called abnormal half, at least, is none
 
 
 @dataclass(frozen=True)
 class Volume:
-    """Medians over patients, in millilitres on the common grid.
+    """Over patients, each with a lesion.
 
     Parameters
     ----------
-    lesion_ml
-        Of all lesions, by their masks.
-    called_ml
-        Of all voxels at or above the run's threshold.
+    lesion_ml, found_ml
+        Medians, on the common grid: of all lesions, by their masks; of all voxels at or above the run's threshold.
+    patients
+        How many.
+    mostly_false
+        Of how many of them half of what is called abnormal, or more, is no lesion.
     """
 
     lesion_ml: float
-    called_ml: float
+    found_ml: float
+    patients: int
+    mostly_false: int
+
+    @classmethod
+    def of(cls, patients: Sequence[tuple[float, float]]) -> Volume:
+        """Of each patient's lesion and what was called abnormal, in ml."""
+        lesions, found = zip(*patients, strict=True)
+        false = sum(called >= MOSTLY_FALSE * lesion for lesion, called in patients)
+        return cls(median(lesions), median(found), len(patients), false)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -223,7 +224,8 @@ def _finish(begun: Started, output: Output) -> None:
 
 def _going_on(run: Run) -> str:
     """What goes on where it was stopped: a run with all its figures lacks its report alone."""
-    return f"normfed report {run.folder}" if run.finished else f"normfed simulate --resume {run.folder}"
+    folder = shlex.quote(str(run.folder))
+    return f"normfed report {folder}" if run.finished else f"normfed simulate --resume {folder}"
 
 
 def _print_summary(console: Console, run: Run, report_path: Path, with_league: bool) -> None:

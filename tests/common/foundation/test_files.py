@@ -52,6 +52,12 @@ def test_the_file_aside_is_beside_hidden_and_ends_as_the_whole_one(tmp_path: Pat
     assert [path.name for path in (tmp_path / "new").iterdir()] == [name]
 
 
+def test_a_name_as_long_as_a_disk_takes_is_written(tmp_path: Path) -> None:
+    path = tmp_path / ("y" * 251 + ".bib")
+    write_text(path, "@misc")
+    assert path.read_text() == "@misc"
+
+
 def test_text_is_utf8_whatever_the_locale(tmp_path: Path) -> None:
     files.write_text(tmp_path / "a", "\u00e4")
     assert (tmp_path / "a").read_bytes() == b"\xc3\xa4"

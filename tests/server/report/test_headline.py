@@ -39,7 +39,7 @@ def trained(found: dict[str, Any], name: str, means: list[float]) -> None:
 def test_the_first_sentence_says_whether_lesions_are_found_and_the_next_names_chance_of_both_figures() -> None:
     found = metrics() | {"lesion_share": {"all": 0.0213, "sites": {"a": 0.02}}}
     assert said(found) == [
-        "Voxel by voxel the federated model marks lesions in part.",
+        "Voxel by voxel the federated model is partly precise for lesions.",
         "It reaches AUROC 0.900 (chance 0.5) and average precision 0.200 (chance 0.021), means over 20 patients.",
     ]
 
@@ -56,17 +56,18 @@ def test_kinds_of_lesion_are_told_apart_and_a_kind_at_chance_is_warned_of() -> N
         MS=(0.97, 0.5, 9), tumour=(0.97, 0.93, 9), FCD=(0.54, 0.005, 6), WMH=(0.99, 0.84, 4)
     )
     text = said(found)
-    assert text[0] == "Voxel by voxel the federated model marks tumours well, MS in part and no FCD."
+    assert text[0] == "Voxel by voxel the federated model is precise for tumours, partly for MS and not for FCD."
     assert "Too few patients to say more of WMH (4)." in text
     assert "Do not use this map for FCD: its ranking is no better than chance (AUROC 0.540; chance 0.5)." in text
 
 
 @pytest.mark.parametrize(
-    ("hits", "intervals", "expected"),
+    ("hits", "intervals", "false", "expected"),
     [
         (
             30,
             "bootstrap",
+            36,
             "The federated model finds lesions in 30 of 36 patients: its most suspicious clusters, at most ten in a "
             "scan, at the run's threshold or above it, touch 40 % of a patient's lesions on average, and 3.11 of them "
             "touch none.",
@@ -74,27 +75,49 @@ def test_kinds_of_lesion_are_told_apart_and_a_kind_at_chance_is_warned_of() -> N
         (
             None,
             "bootstrap",
+            36,
             "The federated model finds lesions in 0 of 36 patients: its most suspicious clusters, at most ten in a "
             "scan, at the run's threshold or above it, touch 40 % of a patient's lesions on average, and 3.11 of them "
             "touch none.",
         ),
-        # a hospital may have kept the number to itself
-        (None, "moments", "Voxel by voxel the federated model marks lesions in part."),
+        *(  # a hospital tells a number only if it is that of all its patients: 12 may have been 35
+            (
+                hits,
+                "moments",
+                50,  # people without a lesion among them
+                "The federated model finds lesions: its most suspicious clusters, at most ten in a scan, at the run's "
+                "threshold or above it, touch 40 % of a patient's lesions on average.",
+            )
+            for hits in (None, 12)
+        ),
+        (
+            36,
+            "moments",
+            36,
+            "The federated model finds lesions in 36 of 36 patients: its most suspicious clusters, at most ten in a "
+            "scan, at the run's threshold or above it, touch 40 % of a patient's lesions on average, and 3.11 of them "
+            "touch none.",
+        ),
     ],
 )
 def test_in_how_many_patients_a_lesion_is_touched_is_how_many_have_a_rank_of_the_first_hit(
-    hits: int | None, intervals: str, expected: str
+    hits: int | None, intervals: str, false: int, expected: str
 ) -> None:
     found = metrics()
-    figures = {"lesion_sensitivity": (0.4, 36), "false_clusters": (3.11, 36)} | (
+    figures = {"lesion_sensitivity": (0.4, 36), "false_clusters": (3.11, false)} | (
         {"cluster_rank": (1.0, hits)} if hits else {}
     )
     found["evaluation"]["federated"]["all"] |= {
         name: {"mean": mean, "sd": 0.1, "n": n, "ci95": [0, 4]} for name, (mean, n) in figures.items()
     }
     text = said(found | {"intervals": intervals})
-    assert text[0] == expected
-    assert ("Voxel by voxel it marks lesions in part." in text) == expected.startswith("The federated model finds")
+    assert text[:2] == [expected, "Voxel by voxel it is partly precise for lesions."]
+
+
+def test_of_hospitals_that_say_no_average_precision_nothing_is_called_precise() -> None:
+    found = metrics()
+    del found["evaluation"]["federated"]["all"]["auprc"]
+    assert said(found)[0] == "Voxel by voxel the federated model is above chance; how precise it is nobody says."
 
 
 @pytest.mark.parametrize(
@@ -111,7 +134,7 @@ def test_of_a_model_near_or_below_chance_the_map_is_not_to_be_used(auroc: float,
     found["evaluation"]["federated"] = model(auroc)
     text = said(found)
     assert text[0] == f"Do not use this map: the federated model is {why}."
-    assert not any("marks" in sentence for sentence in text)
+    assert not any("precise" in sentence for sentence in text)
     assert reasons_against(run_results(**found))
 
 
@@ -149,7 +172,7 @@ def test_below_a_trivial_baseline_the_map_is_not_to_be_used(beside: dict[str, An
     found["evaluation"]["atlas"] = model(0.9, 0.2)
     text = said(found)
     assert text[0].startswith("Do not use this map: the trivial baseline atlas finds lesions better.") != use
-    assert any(sentence.startswith("Voxel by voxel the federated model marks") for sentence in text)
+    assert any(sentence.startswith("Voxel by voxel the federated model is") for sentence in text)
 
 
 @pytest.mark.parametrize("other", ["pooled", "local", "leave-one-site-out", "borrowed"])
@@ -201,7 +224,7 @@ def test_people_read_of_a_model_by_what_it_is_called_and_not_by_its_name_in_file
         "titles": {"flair-intensity-units+edge-5mm": "FLAIR intensity", "federated": "federated VAE (FedProx)"}
     }
     text = said(found)
-    assert text[0].startswith("Voxel by voxel the federated VAE (FedProx) marks")
+    assert text[0].startswith("Voxel by voxel the federated VAE (FedProx) is")
     assert text[-1] == "No better than FLAIR intensity."
 
 
@@ -213,7 +236,7 @@ def test_a_kind_that_a_baseline_surely_finds_better_is_not_to_be_looked_for_with
     found["evaluation"]["federated"]["kinds"] = of_kinds(tumour=(0.9, 0.5, 6))
     one = {"mean": -0.1, "ci95": [-0.2, high]}
     found["differences"]["atlas"] = {**BETTER, "kinds": {"tumour": {"auprc": one}}}
-    assert ("Do not use this map for tumours: atlas scores higher there." in said(found)) == worse
+    assert ("Do not use this map for tumours: atlas scores higher there, beyond the interval." in said(found)) == worse
 
 
 @pytest.mark.parametrize(("another", "worse"), [(0.3, True), (0.6, False)])
@@ -232,7 +255,7 @@ def test_a_baseline_is_better_only_beside_every_training(another: float, worse: 
 @pytest.mark.parametrize(
     ("auroc", "another", "expected"),
     [
-        (0.62, 0.55, "marks lesions"),
+        (0.62, 0.55, "partly precise for lesions"),
         (0.62, 0.49, "not distinguishable"),
         (0.4, 0.45, "below"),
         (0.4, 0.51, "not distinguishable"),
@@ -243,7 +266,7 @@ def test_a_model_is_beside_chance_as_in_each_training(auroc: float, another: flo
     found["evaluation"]["federated"] = model(auroc)
     trained(found, "federated", [auroc, another])
     assert expected in said(found)[0]
-    assert bool(reasons_against(run_results(**found))) == (expected != "marks lesions")
+    assert bool(reasons_against(run_results(**found))) == (expected != "partly precise for lesions")
 
 
 def test_where_nobody_with_a_lesion_was_tested_the_first_sentence_says_so() -> None:
