@@ -3,6 +3,7 @@ it was built, else as Markdown."""
 
 from __future__ import annotations
 
+import re
 import webbrowser
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from normfed_common.cures import LINK
 from normfed_common.foundation.errors import UserError
+from normfed_common.glossary import Term, term
 from normfed_common.wording.commands import as_typed
 from normfed_common.wording.machine import JsonOption, say
 from normfed_common.wording.spelling import meant, nearest, sentences
@@ -20,6 +23,9 @@ README = "readme"
 ROOT = Path(__file__).parents[2]  # of a source tree
 NOT_HERE = "This installation has no pages: they are in the source tree, under deploy/guides."
 
+FENCED = re.compile(r"^(```+).*?^\1\s*?$", re.MULTILINE | re.DOTALL)
+HEADING = re.compile(r"^## (.+?)\s*$", re.MULTILINE)
+NO_PROSE = ("#", "|", "<", "!", "-", "*", ">", "[!")  # headings, tables, marks, pictures, lists
 MOST_PAGES = 4  # that an error names
 WORDS = "A key, a code:  normfed docs federation.quorum, normfed docs OUT_OF_SPACE, normfed docs dice"
 
@@ -58,26 +64,40 @@ def docs(
             ],
         )
     elif name is not None:
-        typer.echo(built(name) or found[name])
+        _show(name, found[name])
     else:
         _list(found)
 
 
 def _told(name: str, as_json: bool, page: str, found: Mapping[str, Path]) -> bool:
     """Whether the name is one of the reference, and was explained; a page of the same name is named below."""
-    from normfed_common.reference import like, sections, tell
+    from normfed_common.reference import CLOSE, like, sections, tell
 
     if tell(name, as_json):
         if page in found and not as_json:
             typer.echo(f"A page:  {built(page) or found[page]}")
         return True
+    if (word := term(name)) is not None:
+        _explain(word, "" if as_json else _where(name, found), as_json)
+        return True
     if page not in found:
-        near = list(dict.fromkeys(filter(None, [nearest(name, found), *like(name)])))
+        near = list(dict.fromkeys(filter(None, [nearest(name, found, CLOSE), *like(name)])))
         guess = f"Did you mean {' or '.join(near)}?" if near else f"Sections of a study: {', '.join(sections())}."
-        said = _saying(name, found)
-        where = f"Pages that say it: {', '.join(said)}." if said else "Pages: normfed docs."
-        raise UserError(f"Neither a page nor anything of the reference is called {name}. {guess} {where}")
+        where = _where(name, found) or "Pages: normfed docs."
+        raise UserError(f"No page, word or anything of the reference is called {name}. {guess} {where}")
     return False
+
+
+def _explain(word: Term, where: str, as_json: bool) -> None:
+    if as_json:
+        say("terms", [{"name": word.name, "words": word.words, "text": word.text}])
+        return
+    from normfed_common.wording.parameters import show_title
+
+    console = Console(highlight=False)
+    show_title(console, word.words, word.text, "")
+    if where:
+        console.print(where, soft_wrap=True)
 
 
 def _of_last_part(name: str, found: Mapping[str, Path]) -> str:
@@ -86,10 +106,27 @@ def _of_last_part(name: str, found: Mapping[str, Path]) -> str:
     return ends[0] if name not in found and len(ends) == 1 else name
 
 
-def _saying(word: str, found: Mapping[str, Path]) -> list[str]:
-    """A few pages that say a word, those first that say it most often."""
-    times = {page: path.read_text(encoding="utf-8").lower().count(word.lower()) for page, path in found.items()}
-    return sorted(filter(times.__getitem__, times), key=lambda page: -times[page])[:MOST_PAGES]
+def _where(word: str, found: Mapping[str, Path]) -> str:
+    """A few pages that say a word, those first that say it most often; empty where none does."""
+    said = re.compile(rf"\b{'[- ]'.join(map(re.escape, re.split('[- ]', word)))}", re.IGNORECASE)
+    times = {page: len(said.findall(path.read_text(encoding="utf-8"))) for page, path in found.items()}
+    most = sorted(filter(times.__getitem__, times), key=lambda page: -times[page])[:MOST_PAGES]
+    return f"Pages that say it: {', '.join(most)}." if most else ""
+
+
+def _show(name: str, path: Path) -> None:
+    """Where a page is, how it begins, and what is on it."""
+    text = FENCED.sub("", path.read_text(encoding="utf-8"))
+    first = next((part for part in text.split("\n\n") if part.strip() and not part.lstrip().startswith(NO_PROSE)), "")
+    typer.echo(built(name) or path)
+    typer.echo(f"\n{title_of(path)}\n\n{_prose(first)}".rstrip())
+    if headings := HEADING.findall(text):
+        typer.echo("\nOn it: " + "; ".join(_prose(heading) for heading in headings) + ".")
+
+
+def _prose(markdown: str) -> str:
+    """On one line, with links as their words."""
+    return LINK.sub(r"\1", " ".join(markdown.split()))
 
 
 def _open(name: str) -> None:

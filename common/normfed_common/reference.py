@@ -26,6 +26,8 @@ from normfed_common.wording.machine import say
 from normfed_common.wording.parameters import show, show_title
 from normfed_common.wording.spelling import nearest
 
+CLOSE = 0.75  # similarity of what may have been meant; short names of other letters are further apart
+MOST_LIKE = 6  # that an error names
 LISTS: Mapping[str, tuple[Iterable[str], Callable[[str | None, bool], None]]] = {
     "models": (MODELS, models),
     "strategies": (ALGORITHMS, strategies),
@@ -61,6 +63,8 @@ def tell(name: str, as_json: bool) -> bool:
         LISTS[name][1](None, as_json)
     elif len(ends := [key.path for key in study_keys() if key.path.endswith(f".{name}")]) == 1:
         _tell_keys(_keys(ends[0]), as_json)
+        if (others := [key for key in _with_word(name) if key not in ends]) and not as_json:
+            Console(highlight=False).print(f"See also: {', '.join(others[:MOST_LIKE])}", markup=False)
     else:
         return False
     return True
@@ -70,9 +74,20 @@ def like(name: str) -> list[str]:
     """Names of the reference that may have been meant by one that is none; the key's last word is enough."""
     known = [*(key.path for key in study_keys()), *(code.name for code in SiteCode)]
     known += [entry for names, _ in LISTS.values() for entry in names]
-    by_last = elsewhere(StudyConfig, name.rpartition(".")[2])
-    near = nearest(name, known)
-    return list(dict.fromkeys([*([near] if near else ()), *by_last]))
+    last = name.rpartition(".")[2]
+    near = nearest(name, known, CLOSE)
+    found = [*([near] if near else ()), *elsewhere(StudyConfig, last), *_with_word(last)]
+    return list(dict.fromkeys(found))[:MOST_LIKE]
+
+
+def _with_word(name: str) -> list[str]:
+    """Keys whose last part has a word, one or several of it: `control_groups` of `controls`."""
+    one = name.lower().removesuffix("s")
+    return [
+        key.path
+        for key in study_keys()
+        if one in {word.removesuffix("s") for word in key.path.rpartition(".")[2].split("_")}
+    ]
 
 
 def sections() -> list[str]:

@@ -28,6 +28,7 @@ MAXIMUM_BYTES = 1_000_000
 SECTIONS = frozenset(
     key for key, field in StudyConfig.model_fields.items() if isinstance(field.get_default(), BaseModel)
 )
+RESOLVED = frozenset(key for key, field in StudyConfig.model_fields.items() if field.exclude_if is None)
 DIGEST = "sha256:"  # what stands in the place of a path once a run begins: no path leaves the researcher's machine
 
 
@@ -47,15 +48,19 @@ def load_study(path: Path, **changes: Any) -> StudyConfig:
         If the file cannot be read, or asks for something unknown or impossible.
     """
     path = study_file(path)
-    try:
-        raw = plain_yaml.read(path, "a study file", MAXIMUM_BYTES)
-    except UserError as error:
-        raise StudyError(str(error)) from error
+    raw = _read(path)
     raw = changed({key: value for key, value in raw.items() if value is not None or key not in SECTIONS}, changes)
     initial = raw.get("initial_model")
     if isinstance(initial, str) and not initial.startswith(DIGEST) and "initial_model" not in changes:
         raw["initial_model"] = str(path.parent / initial)
     return resolve(raw, f"{path} with {', '.join(changes)} changed" if changes else str(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return plain_yaml.read(path, "a study file", MAXIMUM_BYTES)
+    except UserError as error:
+        raise StudyError(str(error)) from error
 
 
 def study_if_any(path: Path | None, said: Sequence[str] | None) -> StudyConfig | None:
@@ -154,6 +159,11 @@ def study_of_run(folder: Path) -> StudyConfig:
     """
     path = folder / "study.yaml"
     if path.is_file():
+        if RESOLVED - _read(path).keys():  # a run's has every key
+            raise RunError(
+                f"{folder}: no run folder, but one that holds a study to run. `normfed simulate {path}` makes a run "
+                "folder, such as runs/demo-20260101-120000."
+            )
         return load_study(path)
     found = "no such folder"
     if folder.exists():

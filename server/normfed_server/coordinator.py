@@ -141,7 +141,7 @@ class Coordinator:
         sites = dict(roster.sites)
         plan, without = restricted(make(self.study, sites), self.study, self.participants.deployed)
         able, plan = plan, _leaving_out(plan, roster)
-        check_training(plan, sites)
+        check_training(plan, sites, self.study)
         check_testing(plan, sites, self.study, self.participants.deployed)
         context = self._context(roster)
         arms = tuple(PlannedArm(a.name, self._rounds(a.model), tuple(sorted(a.evaluate))) for a in plan.arms)

@@ -196,7 +196,7 @@ def _taking_part(
         raise DatasetError(f"--attack: no site called {', '.join(strangers)}. Sites are {', '.join(roles)}.")
     check_groups(study, dataset)
     if not conditions.custody:  # otherwise hospitals divide their people themselves
-        check_plan(study, roles)
+        check_plan(study, roles, dataset)
     return {name: list(of.everybody()) for name, of in roles.items()}, problems
 
 

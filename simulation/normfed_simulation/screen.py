@@ -84,14 +84,20 @@ class Screen:
         if what in self.tasks:
             self._reach(what, int(self.progress.tasks[self.tasks[what]].completed) + 1, detail)
 
-    def _reach(self, what: str, done: float, detail: str, **fields: float) -> None:
-        """So much is done; parts of a step move the bar, and are no line of a log."""
+    def _reach(self, what: str, done: float, detail: str, share: float | None = None) -> None:
+        """So much is done; parts of a step move the bar, and are no line of a log.
+
+        Parameters
+        ----------
+        share
+            See `Times`.
+        """
         if what in self.tasks:
             task = self.progress.tasks[self.tasks[what]]
             before, total = int(task.completed), int(task.total or 0)
             if not task.started:
                 self.progress.start_task(task.id)
-            self.progress.update(task.id, completed=done, detail="" if done >= total else detail, **fields)
+            self.progress.update(task.id, completed=done, detail="" if done >= total else detail, share=share)
             if int(done) * 10 // total > before * 10 // total:
                 self._log(what, int(done), total)
 
@@ -154,7 +160,7 @@ class Screen:
             self._evaluate(f"{event.arm}: {WORK[event.task]}, {self._scans[event.arm, event.task]} scans")
 
     def _evaluate(self, detail: str) -> None:
-        """Models that are evaluated, and shares of those that are being so; one of many scans is more work."""
+        """Models that are evaluated, and shares of those that are being so; those that score many are more work."""
         shares = self._answered | dict.fromkeys(self._evaluated, 1.0)
         since = {arm: size for arm, size in self._sizes.items() if arm not in self._before}
         work = sum(size * shares.get(arm, 0.0) for arm, size in since.items())

@@ -11,13 +11,14 @@ from normfed_client.imaging.cohort import Roles, assign, select
 from normfed_client.imaging.groups import groups_of, how_to_say, none_healthy, shown
 from normfed_client.imaging.lots import Lots
 from normfed_client.imaging.parts import Cast, parts
+from normfed_client.imaging.preprocessing import missing_modalities
 from normfed_common.foundation.errors import DatasetError, StudyError
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import LONGEST_SITE_NAME, SITE_NAME, not_meant_otherwise, site_name
 from normfed_common.study.names import check_names
 from normfed_common.wire.bounds import BELOW_MINIMUM
-from normfed_server.arms.enough_sites import check_testing
-from normfed_server.arms.plan import make
+from normfed_server.arms.enough_sites import check_testing, check_training
+from normfed_server.arms.plan import Plan, make
 from normfed_server.arms.secure.planning import restricted
 from normfed_server.sites.description import SiteDescription
 from normfed_simulation.harmonizable import check_transforms
@@ -99,7 +100,7 @@ def foreseen(study: StudyConfig, dataset: Dataset) -> Cast:
     why = ""
     try:
         check_groups(study, dataset)
-        check_plan(study, roles)
+        check_plan(study, roles, dataset)
     except (DatasetError, StudyError) as error:
         why = str(error)
     return Cast(parts(sites, roles, study.data), minimum, why)
@@ -130,17 +131,34 @@ def check_groups(study: StudyConfig, dataset: Dataset) -> None:
             raise DatasetError(f"{dataset.root}: {missing}")
 
 
-def check_plan(study: StudyConfig, roles: Mapping[str, Roles]) -> None:
+def check_plan(study: StudyConfig, roles: Mapping[str, Roles], dataset: Dataset) -> None:
     """Whether so many people at so many sites are enough, if all of them can be prepared.
 
     Raises
     ------
     DatasetError
-        If nobody can be tested on, or too few, which would show only after all scans are prepared.
+        If nobody can be trained or tested on, or too few, which would show only after all scans are prepared.
     HarmonizationError
         If one of the study's transforms cannot be learnt from them.
     StudyError
         If they are too few otherwise.
+    """
+    try:
+        plan = _plan(study, roles)
+    except DatasetError as error:
+        if lacking := _lacking_modalities(study, roles, dataset):
+            raise DatasetError(f"{error} {lacking}") from error
+        raise
+    check_transforms(study, {name: of.train for name, of in roles.items()}, plan)
+
+
+def _plan(study: StudyConfig, roles: Mapping[str, Roles]) -> Plan:
+    """What is trained and tested with so many people.
+
+    Raises
+    ------
+    DatasetError, StudyError
+        See `check_plan`.
     """
     if not any(of.test for of in roles.values()):
         people = len({visit.participant.subject for of in roles.values() for visit in of.everybody()})
@@ -159,5 +177,18 @@ def check_plan(study: StudyConfig, roles: Mapping[str, Roles]) -> None:
         name: SiteDescription(count(of.train), count(of.held_out), count(of.test), ()) for name, of in roles.items()
     }
     plan, _ = restricted(make(study, sites), study, deployed=False)
+    check_training(plan, sites, study)
     check_testing(plan, sites, study, deployed=False)
-    check_transforms(study, {name: of.train for name, of in roles.items()}, plan)
+    return plan
+
+
+def _lacking_modalities(study: StudyConfig, roles: Mapping[str, Roles], dataset: Dataset) -> str:
+    """Which sites take no part since nobody there has all scans; empty where there is none."""
+    said, data = [], study.data
+    for site, visits in dataset.sites().items():
+        if site in roles or site in data.exclude or (data.sites is not None and site not in data.sites):
+            continue
+        lacking = [missing_modalities(visit, data.required) for visit in visits]
+        if all(lacking):
+            said.append(f"{site} (no {' and no '.join(lacking[0])})")
+    return f"Left out, for nobody there has all of data.modalities: {', '.join(said)}." if said else ""

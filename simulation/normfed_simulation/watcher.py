@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from normfed_server.runs.folder import Run
 
 
+@runtime_checkable
 class Watcher(Protocol):
     """Shows a person, or a program, how far along things are."""
 

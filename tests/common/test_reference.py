@@ -66,7 +66,7 @@ def test_a_misspelt_name_is_refused_with_the_one_that_was_meant(typed: str, near
 
 
 def test_the_last_word_of_a_key_is_enough_where_no_other_ends_so() -> None:
-    assert words("quorum") == words("federation.quorum")
+    assert words("quorum") == f"{words('federation.quorum')} See also: federation.quorum_subjects"
     with pytest.raises(UserError, match="sites"):  # of splits, of synthetic hospitals
         normfed("docs", "sites")
 

@@ -12,20 +12,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from normfed_client.imaging.bids import Problem
-from normfed_client.imaging.placement import GIVEN, TEMPLATE
 from normfed_client.imaging.problem_list import print_problems
 from normfed_client.scoring.rows import FAILED, PersonScore, Scores
 from normfed_client.scoring.scoring import ScoreListener
+from normfed_common.glossary import BRAINS
 from normfed_common.wording.progress import Times
 from normfed_common.wording.terminal_text import plain, printable
 
 NOTHING, SOME = 2, 3  # exit codes: nobody was scored, not everybody was
 STOPPED = 130  # as shells have it of Ctrl-C
-BRAINS = {  # where a mask is from
-    GIVEN: "a mask that was given or lay beside the scan",
-    TEMPLATE: "the template's, laid over the scan",
-    "background": "all that is not zero, for the scan holds nothing but the brain",
-}
 FOUND = "the network of that name and version found it"
 COLUMNS = ("person", "98 % quantile", "abnormal", "clusters", "largest, ml", "brain")
 

@@ -15,9 +15,9 @@ MINUTE, HOUR = 60.0, 3600.0
 class Times(ProgressColumn):
     """For how long it has gone on, and about how much longer it will; of what is done, how long it took.
 
-    What is left takes as long, part for part, as what was done since the bar began: while nothing is done, it grows.
-    Fields of a task say more where there is more to say: ``before``, steps that were done when it began, and ``share``
-    of the work that is done since, where steps differ in size.
+    What is left takes as long, part for part, as what was done since the bar began: while nothing gets done, that
+    grows. Fields of a task say more where there is more to say: ``before``, steps that were done when it began, and
+    ``share`` of the work that is done since, where steps differ in size.
     """
 
     def render(self, task: Task) -> Text:
@@ -51,5 +51,6 @@ def _left(task: Task, elapsed: float) -> float | None:
     done, to_do = task.completed - before, task.total - before
     if elapsed < SECONDS or done <= 0 or done < min(FEW, to_do / 4):
         return None
-    share: float = task.fields.get("share", done / to_do)
+    share: float | None = task.fields.get("share")
+    share = done / to_do if share is None else share
     return elapsed * (1 - share) / share if share > 0 else None

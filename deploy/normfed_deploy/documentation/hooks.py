@@ -40,6 +40,7 @@ def lists(guides: Path) -> Mapping[str, Callable[[], str]]:
         "datasets": registered.datasets,
         "metrics": measured.metrics,
         "glossary": measured.glossary,
+        "further-words": measured.further_words,
         "codes": lambda: errors.codes(guides),
         "commands": command_line.pages,
         "frames": frames_of_runs.columns,

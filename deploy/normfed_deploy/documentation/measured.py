@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from normfed_common.citations.bibliography import references
+from normfed_common.glossary import MORE, TERMS, Term
 from normfed_common.metrics.base import SHARE, Metric
 from normfed_common.metrics.catalogue import BUILT_IN
 from normfed_deploy.documentation.markdown import anchored, prose, table
-from normfed_server.report.glossary import TERMS
 
 
 def metrics() -> str:
@@ -31,7 +33,16 @@ def metrics() -> str:
 
 def glossary() -> str:
     """The words of a report."""
-    return "\n".join(f'<span id="{term.name}"></span>{prose(term.words)}\n:   {prose(term.text)}.\n' for term in TERMS)
+    return _explained(TERMS)
+
+
+def further_words() -> str:
+    """Those of pages and commands."""
+    return _explained(MORE)
+
+
+def _explained(terms: Iterable[Term]) -> str:
+    return "\n".join(f'<span id="{term.name}"></span>{prose(term.words)}\n:   {prose(term.text)}.\n' for term in terms)
 
 
 def _range(metric: Metric) -> str:

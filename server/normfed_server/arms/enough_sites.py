@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from normfed_common.algorithms.arms import FEDERATED
+from normfed_common.algorithms.arms import FEDERATED, POOLED
 from normfed_common.foundation.errors import DatasetError, StudyError
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.bounds import BELOW_MINIMUM
@@ -12,7 +12,7 @@ from normfed_server.arms.plan import Arm, Plan
 from normfed_server.sites.description import SiteDescription
 
 
-def check_training(plan: Plan, sites: Mapping[str, SiteDescription]) -> None:
+def check_training(plan: Plan, sites: Mapping[str, SiteDescription], study: StudyConfig) -> None:
     """Refuse a plan in which nobody trains.
 
     Raises
@@ -22,8 +22,7 @@ def check_training(plan: Plan, sites: Mapping[str, SiteDescription]) -> None:
     """
     if not _federated(plan).train:
         raise DatasetError(
-            f"No site can train: people to train on/to test on are {_counts(sites)}. "
-            "Check data.normal, data.control_groups, data.modalities and federation.minimum_cohort of the study."
+            f"No site can train: people to train on/to test on are {_counts(sites)}. {_cure(sites, study)}"
         )
 
 
@@ -60,8 +59,21 @@ def _federated(plan: Plan) -> Arm:
     return next(arm for arm in plan.arms if arm.name == FEDERATED)
 
 
+def _cure(sites: Mapping[str, SiteDescription], study: StudyConfig) -> str:
+    """What could be changed, so that somebody trains."""
+    if any(site.train for site in sites.values()):
+        return f"Too few: check federation.minimum_cohort, {study.federation.minimum_cohort}, and data.modalities."
+    if study.data.normal == "controls":
+        return (
+            f"Nobody is healthy and has all scans: check data.control_groups ({', '.join(study.data.control_groups)}) "
+            "and data.modalities, or write data.normal: lesion-free-tissue to train on what is normal of patients."
+        )
+    return "Check data.normal, data.modalities and federation.minimum_cohort of the study."
+
+
 def _counts(sites: Mapping[str, SiteDescription]) -> str:
-    return ", ".join(f"{name} {_count(site.train)}/{_count(site.test)}" for name, site in sites.items())
+    members = {name: site for name, site in sites.items() if name != POOLED}
+    return ", ".join(f"{name} {_count(site.train)}/{_count(site.test)}" for name, site in members.items())
 
 
 def _count(people: int) -> str:

@@ -11,13 +11,14 @@ from typing import Any, TypeVar
 
 from plotly.offline import get_plotlyjs
 
+from normfed_common import glossary
 from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_text
 from normfed_common.metrics.subjects import UNTESTED
 from normfed_common.study import withdrawn
-from normfed_server.report import curves, figures, glossary, participation, promises
+from normfed_server.report import curves, figures, participation, promises
 from normfed_server.report.ages import Ages
 from normfed_server.report.cells import add_filters
 from normfed_server.report.drowned import drowned

@@ -49,6 +49,7 @@ class OpenRun:
         If it is none, or not finished.
     """
 
+    @spoken_in_python
     def __init__(self, folder: Place) -> None:
         folder = Path(folder)
         self._run = reopen(folder)
@@ -143,6 +144,7 @@ class OpenRun:
             return remade.served(self._run, self._site(site, device), name).model
         return served_model(self.folder, self.study, choose_device(device), name)
 
+    @spoken_in_python
     def scan(self, subject: str, modality: str | None = None, session: str | None = None) -> nibabel.Nifti1Image:
         """One of a person's scans, as the hospital has it; of a simulation only.
 
@@ -159,11 +161,13 @@ class OpenRun:
         _, visit = self._visit(subject, session)
         return nibabel.Nifti1Image.from_filename(visit.images[self._modality(visit, modality)])
 
+    @spoken_in_python
     def lesion(self, subject: str, session: str | None = None) -> nibabel.Nifti1Image | None:
         """A person's first lesion mask, on the grid of the scan that it was drawn on; None where there is none."""
         _, visit = self._visit(subject, session)
         return nibabel.Nifti1Image.from_filename(visit.lesions[0].path) if visit.lesions else None
 
+    @spoken_in_python
     def map(
         self,
         subject: str,
@@ -180,8 +184,8 @@ class OpenRun:
         subject
             Such as ``sub-01``: anybody in the run, patients and healthy people.
         model
-            As in the frames; `local` is that of the person's own site. Maps of the federated model lie in the run
-            folder; others are made again.
+            As in the frames; `local` is that of the person's own site, where it trained one. Maps of the federated
+            model lie in the run folder; others are made again.
         modality
             The scan on whose grid it lies; None for the reference, T1w where the person has one.
         session

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
+from normfed_simulation.api.wording import spoken_in_python
 
 
+@spoken_in_python
 def try_model(name: str, model: type[NormativeModel]) -> None:
     """Let the studies of this process name a model: ``model: {name: ...}``.
 

@@ -1,9 +1,9 @@
 """Sentences for whoever calls from Python: what they would type on a command line is what they write in a call.
 
 Sentences name options and commands, whoever reads them: see `normfed_common.wording.commands`. `spoken_in_python` is
-put around the functions that people call; what a person can fix leaves them without the frames inside, unless
-NORMFED_TRACEBACK is set, and errors of ours leave these with `--site` as ``site=``, where the function has
-such a parameter, and `normfed simulate --resume RUN` as ``normfed.resume('RUN')``.
+put around the functions that people call: it checks the types of arguments; what a person can fix leaves them without
+the frames inside, unless NORMFED_TRACEBACK is set, and errors of ours leave these with `--site` as ``site=``, where the
+function has such a parameter, and `normfed simulate --resume RUN` as ``normfed.resume('RUN')``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import ParamSpec, TypeVar
 
 from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.errors import TRACEBACK_VARIABLE, NormfedError, UserError
+from normfed_simulation.api.arguments import check
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,18 +58,20 @@ def as_called(text: str, parameters: Collection[str]) -> str:
 
 
 def spoken_in_python(function: Callable[P, R]) -> Callable[P, R]:
-    """The same function, whose errors of ours name its parameters."""
+    """The same function, which refuses arguments of a wrong type, and whose errors of ours name its parameters."""
     parameters = frozenset(inspect.signature(function).parameters)
 
     @wraps(function)
     def called(*arguments: P.args, **named: P.kwargs) -> R:
         try:
+            check(function, arguments, named)
             return function(*arguments, **named)
         except NormfedError as error:
             if error.args and isinstance(error.args[0], str):
                 error.args = (as_called(error.args[0], parameters), *error.args[1:])
-            if isinstance(error, UserError) and not os.environ.get(TRACEBACK_VARIABLE):
-                raise error.with_traceback(None) from None  # where we noticed it says nothing to whoever can fix it
-            raise
+            if os.environ.get(TRACEBACK_VARIABLE) or not isinstance(error, UserError):
+                raise
+            raised = error.with_traceback(None)  # where we noticed it says nothing to whoever can fix it
+        raise raised from None
 
     return called

@@ -57,6 +57,16 @@ def test_a_folder_without_a_study_is_no_run(tmp_path: Path) -> None:
         runs.reopen(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["# a study\nname: mine\nmodel: {name: atlas}\n", "name: mine\nseed: 0\n"])
+def test_a_folder_with_a_study_that_a_person_wrote_is_no_run(tmp_path: Path, text: str) -> None:
+    """Once it was an unfinished one, to be resumed, which then asked for its data."""
+    (tmp_path / "study.yaml").write_text(text)
+    with pytest.raises(
+        RunError, match=rf"^{re.escape(str(tmp_path))}: no run folder, .*`normfed simulate \S*study\.yaml`"
+    ):
+        runs.reopen(tmp_path)
+
+
 def test_where_no_folder_can_be_made_another_is_asked_for(study: StudyConfig, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match=r"cannot be made \(Not a directory\)\. Choose another folder with --out"):

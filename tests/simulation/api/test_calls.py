@@ -14,6 +14,7 @@ import normfed
 from normfed_common.foundation.errors import DatasetError, RunError, StudyError, UserError
 from normfed_common.studies import load_study, resolve
 from normfed_common.study.config import StudyConfig
+from normfed_server.runs import folder as runs
 from normfed_simulation.api import calls
 from normfed_simulation.api.places import paths
 
@@ -49,8 +50,8 @@ def test_an_attack_that_is_none_is_said() -> None:
 
 
 def test_a_strategy_that_is_none_is_said() -> None:
-    with pytest.raises(StudyError, match="strategies: 3 is neither a name nor an entry with a name"):
-        normfed.compare(TINY, strategies=["fedavg", 3])  # type: ignore[list-item]
+    with pytest.raises(StudyError, match=r"strategies: .* is neither a name nor an entry with a name"):
+        normfed.compare(TINY, strategies=["fedavg", {"mu": 1}])
 
 
 def test_a_single_name_stands_for_a_list_of_one() -> None:
@@ -75,8 +76,10 @@ def test_what_is_refused_leaves_no_folder(tmp_path: Path) -> None:
 def test_a_run_that_is_none_or_unfinished_is_said_with_what_goes_on(tmp_path: Path, study: StudyConfig) -> None:
     with pytest.raises(RunError, match="no such folder, where a run folder is needed"):
         normfed.open_run(tmp_path / "run")
-    (tmp_path / "study.yaml").write_text(json.dumps(TINY))
     with pytest.raises(RunError, match=r"not finished\. Go on with normfed\.resume\('"):
+        normfed.open_run(runs.begin(study, tmp_path).folder)
+    (tmp_path / "study.yaml").write_text(json.dumps(TINY))
+    with pytest.raises(RunError, match="no run folder, but one that holds a study"):
         normfed.open_run(tmp_path)
 
 

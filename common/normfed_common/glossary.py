@@ -1,7 +1,8 @@
-"""What the words of a report mean; its tables link to them."""
+"""What words mean: those of reports, whose tables link here, and those of pages and commands. `normfed docs WORD`."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
@@ -13,6 +14,8 @@ class Term:
     ----------
     name
         Of the place on the page that explains it.
+    words
+        With commas between; more, such as an abbreviation, in brackets.
     metrics
         Those that tables show under this word.
     """
@@ -22,7 +25,17 @@ class Term:
     text: str
     metrics: tuple[str, ...] = ()
 
+    def means(self, word: str) -> bool:
+        """Whether it explains a word, however that is spelt: `P-value`, `held-out`, `AP`."""
+        words = re.split(r", | and |[()]", self.words)
+        return _plain(word) in {_plain(each) for each in (self.name, self.words, *words)} - {""}
 
+
+BRAINS = {  # where the brain mask of a scored scan is from
+    "given": "a mask that was given or lay beside the scan",
+    "template": "the template's, laid over the scan",
+    "background": "all that is not zero, for the scan holds nothing but the brain",
+}
 TERMS = (
     Term(
         "federated",
@@ -112,6 +125,24 @@ TERMS = (
         ("best_dice", "dice", "surface_dice"),
     ),
     Term(
+        "held-out",
+        "held out, held-out normal people",
+        "normal people on whom nothing is trained: they set thresholds and p-values, and show how much of a normal "
+        "brain is called abnormal",
+    ),
+    Term(
+        "threshold",
+        "threshold",
+        "the score from which on a voxel is called abnormal: such that the study's specificity of held-out normal "
+        "people's voxels lies below it, and where too few are held out, of the patients' own lesion-free tissue",
+    ),
+    Term(
+        "p-value",
+        "p-value",
+        "of a voxel: the share of held-out normal people's voxels that score at least as high. Of two models: how "
+        "likely a difference as large as theirs would be if they were equally good",
+    ),
+    Term(
         "false-positives",
         "false positives in normal people",
         "share of the brain of held-out normal people that is called abnormal, where the threshold is set on "
@@ -170,6 +201,48 @@ TERMS = (
         "kinds of lesion: white matter hyperintensities, multiple sclerosis, focal cortical dysplasia",
     ),
 )
+MORE = (
+    Term("site", "site, hospital", "one holder of scans. In a simulation a site of the dataset stands for a hospital"),
+    Term("study", "study", "one experiment, all of it: a YAML file"),
+    Term("run", "run", "a study that was run, and the folder that it leaves"),
+    Term("round", "round", "sites train, send what changed, and the server makes the next model"),
+    Term(
+        "strategy",
+        "strategy",
+        "how sites learn together: what leaves a site, what sites minimise, what the server does with the answers",
+    ),
+    Term("arm", "arm", "one model of a run: the federated one, local ones, pooled, baselines"),
+    Term("minimum-cohort", "minimum cohort", "the number of people below which a site says nothing"),
+    Term("quorum", "quorum", "the number of sites that a round needs"),
+    Term(
+        "canary",
+        "canary",
+        "one batch at every site before a run begins, which finds in minutes what would otherwise break after hours. "
+        "In a privacy audit: a scan put among those trained on, for attackers to find",
+    ),
+    Term("normal", "normal", "what a study learns from: healthy people, or patients' tissue far from any lesion"),
+    Term(
+        "harmonization",
+        "harmonization",
+        "taking off what a scanner adds, so that scans of several can be compared",
+    ),
+    Term(
+        "brain",
+        "brain, given, template, background",
+        "where the brain mask of a scored scan is from: "
+        + "; ".join(f"{where}, {what}" for where, what in BRAINS.items())
+        + "; or the network of that name and version found it",
+    ),
+)
+
+
+def term(word: str) -> Term | None:
+    """What explains a word; None where none does."""
+    return next((found for found in (*TERMS, *MORE) if found.means(word)), None)
+
+
+def _plain(word: str) -> str:
+    return " ".join(word.lower().replace("-", " ").split())
 
 
 def by_metric() -> dict[str, Term]:
