@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nibabel
+import numpy as np
 
 from normfed_client.evaluating.served import served_model
 from normfed_client.hospital.device import choose_device
 from normfed_client.hospital.simulated import read_sites_again
 from normfed_client.hospital.site import Site
-from normfed_client.imaging.bids import Visit
+from normfed_client.imaging.bids import Mask, Visit
 from normfed_client.imaging.mapping import map_image, place_on
 from normfed_client.imaging.preprocessing import Recipe
 from normfed_common.algorithms.arms import FEDERATED, OWN, POOLED
@@ -162,10 +164,30 @@ class OpenRun:
         return nibabel.Nifti1Image.from_filename(visit.images[self._modality(visit, modality)])
 
     @spoken_in_python
-    def lesion(self, subject: str, session: str | None = None) -> nibabel.Nifti1Image | None:
-        """A person's first lesion mask, on the grid of the scan that it was drawn on; None where there is none."""
+    def lesion(
+        self, subject: str, session: str | None = None, *, modality: str | None = None
+    ) -> nibabel.Nifti1Image | None:
+        """All lesions of a person that the study evaluates, as ones on the grid of the scan that they were drawn on;
+        None where there are none.
+
+        Parameters
+        ----------
+        modality
+            The scan that they were drawn on; it may be left out where there is one such.
+
+        Raises
+        ------
+        RunError
+            If they were drawn on several.
+        """
         _, visit = self._visit(subject, session)
-        return nibabel.Nifti1Image.from_filename(visit.lesions[0].path) if visit.lesions else None
+        masks = [mask for mask in Recipe.of(self.study).lesions(visit) if modality in (None, mask.modality)]
+        drawn_on = sorted({mask.modality for mask in masks})
+        if len(drawn_on) > 1:
+            raise RunError(
+                f"{visit.name}: lesions were drawn on {' and '.join(drawn_on)}. Say on which: modality={drawn_on[0]!r}."
+            )
+        return _together(masks) if masks else None
 
     @spoken_in_python
     def map(
@@ -253,3 +275,13 @@ class OpenRun:
         first, *others = map(html.escape, headline(self.results))
         said = "".join(f"<p>{sentence}</p>" for sentence in (f"<strong>{first}</strong>", *others))
         return f"<p>{html.escape(repr(self)[1:-1])}</p>{said}<p>Report: {html.escape(str(self.report))}</p>"
+
+
+def _together(masks: Sequence[Mask]) -> nibabel.Nifti1Image:
+    """What is inside any of masks on one grid."""
+    images = [nibabel.Nifti1Image.from_filename(mask.path) for mask in masks]
+    inside = np.zeros(images[0].shape, np.uint8)
+    for mask, image in zip(masks, images, strict=True):
+        values = np.asanyarray(image.dataobj)
+        inside |= values > 0.5 if mask.values is None else np.isin(values, mask.values)
+    return nibabel.Nifti1Image(inside, images[0].affine)
