@@ -81,8 +81,13 @@ TERMS = (
         "tie",
         "tie, tied, not distinguishable",
         "the interval of the difference touches zero in the digits shown, the paired test (in a simulation: Wilcoxon "
-        "signed-rank, Holm-corrected) has p = 0.05 or more or points the other way, another training says otherwise, "
-        "or there are fewer than six patients",
+        "signed-rank, Holm-corrected) has p = 0.05 or more or points the other way, or another training says otherwise",
+    ),
+    Term(
+        "few",
+        "too few",
+        "fewer than six patients; or so few that the corrected paired test's p could not be below 0.05 even if every "
+        "patient agreed",
     ),
     Term(
         "auroc",

@@ -20,6 +20,7 @@ from normfed_server.results import layout
 from normfed_server.results.layout import RunResults
 from normfed_server.results.models import BORROWED, UNSEEN
 from normfed_server.results.reading import read_as
+from normfed_server.results.volumes import Volume, Volumes
 from normfed_server.runs.folder import Run
 
 if TYPE_CHECKING:
@@ -99,7 +100,11 @@ def _own_rows(folder: Path) -> list[dict[str, Any]]:
         return _read(own)
     paths = [path for path in sorted(own.parent.glob(f"{LOCAL}*.json")) if REPEAT not in path.name]
     return [
-        {key: value if isinstance(value, str) else _mean([row.get(key) for row in of]) for key, value in of[0].items()}
+        {
+            key: value if isinstance(value, str) else _mean([row.get(key) for row in of])
+            for key, value in of[0].items()
+            if key != "lesions"  # which of them several models found has no mean
+        }
         for of in _by_name(paths)
     ]
 
@@ -135,8 +140,9 @@ def significance(run: Run, models: list[str], metric: str) -> dict[str, PairedTe
 
 
 def results(run: Run) -> RunResults:
-    """A run's figures, with the paired tests of all that the federated model is compared with, by every metric that
-    verdicts go by; without tests where single patients are not here, as those of a server's run.
+    """A run's figures, with what is known of single patients: the paired tests of all that the federated model is
+    compared with, by every metric that verdicts go by, and how much of brains it calls abnormal. A server's run has
+    neither.
 
     Raises
     ------
@@ -147,7 +153,22 @@ def results(run: Run) -> RunResults:
     if not run.sites_file.exists():
         return found
     models = [model for model in found.differences if model not in (UNSEEN, BORROWED)]
-    return found.tested({metric: significance(run, models, metric) for metric in TITLES})
+    tested = found.tested({metric: significance(run, models, metric) for metric in TITLES})
+    return tested.with_volumes(called_abnormal(run))
+
+
+def called_abnormal(run: Run) -> Volumes:
+    """Of the federated model at the run's threshold, beside the lesions of patients, each with the mean of their
+    visits; empty where sites kept no volumes, as those of an older version."""
+    kept = [row for row in rows(run, FEDERATED) if row.get("lesion_ml") and row.get("found_ml") is not None]
+    lesion_ml, found_ml = (_by_patient(kept, volume) for volume in ("lesion_ml", "found_ml"))
+    sites: dict[str, list[tuple[float, float]]] = {}
+    for site, subject in lesion_ml:
+        sites.setdefault(site, []).append((lesion_ml[site, subject], found_ml[site, subject]))
+    if not sites:
+        return Volumes()
+    everybody = [pair for pairs in sites.values() for pair in pairs]
+    return Volumes(Volume.of(everybody), {site: Volume.of(pairs) for site, pairs in sites.items()})
 
 
 def _by_patient(found: list[dict[str, Any]], metric: str) -> dict[tuple[str, str], float]:

@@ -31,6 +31,7 @@ from normfed_simulation.watcher import Silent
 
 pytestmark = pytest.mark.xdist_group("journeys")
 STUDY: dict[str, Any] = {**TINY, "name": "python", "comparisons": {"baselines": [{"name": "atlas"}], "pooled": False}}
+ALONE = {**STUDY, "comparisons": {"local": False, "pooled": False, "baselines": []}}  # which has the same weights
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def run(hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> OpenRun:
 
 
 def test_python_trains_the_weights_of_the_command(run: OpenRun, tmp_path: Path) -> None:
-    (tmp_path / "study.yaml").write_text(json.dumps(STUDY))
+    (tmp_path / "study.yaml").write_text(json.dumps(ALONE))
     out = tmp_path / "runs"
     done = normfed(
         "simulate", tmp_path / "study.yaml", "--set", "federation.rounds=2", "--out", out, "--workers", 0, "-q"
@@ -139,9 +140,10 @@ def test_whoever_interrupts_a_run_is_told_what_goes_on_and_it_ends_with_the_same
     with monkeypatch.context() as patch:
         patch.setattr(experiment.runs, "forget_sums", _interrupt)  # all is trained, and no report is there
         with pytest.raises(KeyboardInterrupt) as stopped:
-            python.simulate(STUDY, out=tmp_path, workers=0, progress=False, **{"federation.rounds": 2})
+            python.simulate(ALONE, out=tmp_path, workers=0, progress=False, **{"federation.rounds": 2})
     folder = run_folder(tmp_path)
-    assert stopped.value.__notes__ == [f"Go on with normfed.resume({str(folder)!r})."]
+    note = f"All figures are there: normfed.open_run({str(folder)!r}). Its report: normfed report {folder}"
+    assert stopped.value.__notes__ == [note]  # once normfed.resume, which says that nothing is left to do
     (folder / "metrics.json").unlink()
     again = python.resume(folder, workers=0, progress=False)
     assert_same(weights(again.folder), weights(run.folder))
@@ -150,9 +152,9 @@ def test_whoever_interrupts_a_run_is_told_what_goes_on_and_it_ends_with_the_same
 
 def test_a_script_without_a_main_guard_runs_a_study_on_worker_processes(run: OpenRun, tmp_path: Path) -> None:
     """As a notebook does, whose cells are no module that a worker could import."""
-    alone = {**STUDY, "comparisons": {"local": False, "pooled": False, "baselines": []}}
-    call = f"{alone!r}, out={str(tmp_path)!r}, workers=2, **{{'federation.rounds': 2}}"
-    script = f"import normfed; run = normfed.simulate({call})"
+    call = f"{ALONE!r}, out={str(tmp_path)!r}, workers=2, **{{'federation.rounds': 2}}"
+    undrawn = "from normfed_simulation import experiment; experiment.write_paper = lambda run: []"
+    script = f"import normfed; {undrawn}; run = normfed.simulate({call})"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Evaluation: 1 of 1" in done.stderr

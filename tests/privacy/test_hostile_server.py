@@ -507,6 +507,34 @@ def test_of_few_patients_with_a_lesion_nothing_is_told(server: Server, cohort: P
     assert "image_auroc" not in found
 
 
+def test_a_hospital_that_only_holds_people_out_tells_of_these_alone_and_of_enough_and_it_is_on_record(
+    server: Server,
+) -> None:
+    """It refuses what only those who test answer, and counts again once one person fewer is held out."""
+    asked = study(model={"name": "intensity"}, data={"lesion_labels": ["none-such"]})
+    low, high = server.answer("evaluate.score", asked, offered({}))[1]["range"]
+    answer, counts = server.answer("evaluate.count", asked, low=float(low), high=float(high))
+    people = answer.subjects
+    assert people >= MINIMUM
+    assert [r.people for r in open_hospital(server.folder).releases().all() if r.kind == "figures"] == [people]
+    assert not counts["normal"].any()
+    assert not counts["lesion"].any()
+    for name in ("held_out", "held_out_people"):
+        assert counts[name].any()
+        assert (counts[name][counts[name] > 0] >= MINIMUM).all()
+    measure = common_edges.arrays(np.linspace(low, high, 50), float(high))
+    for refused in (
+        server.ask("evaluate.measure", asked, measure, threshold=float(high)),
+        server.ask("evaluate.score", asked, offered({}), detail="ranking"),
+    ):
+        assert error_code(refused) is SiteCode.COHORT_TOO_SMALL
+    site = Site(open_hospital(server.folder).site_config("run-1"), asked)
+    settings(server, exclude=[sorted(people_of(site.held_out))[0]])
+    site_module.site_for.cache_clear()
+    again = server.ask("evaluate.count", asked, otherwise(1), low=float(low), high=float(high))
+    assert error_code(again) is SiteCode.TOO_CLOSE_TO_EARLIER
+
+
 @pytest.mark.parametrize("task", ["train.canary", "train.round", "query.describe", "train.sums"])
 def test_every_kind_of_question_is_counted(server: Server, task: str) -> None:
     settings(server, most_requests_per_model=3)

@@ -102,6 +102,28 @@ def test_a_report_is_written_last_so_that_where_there_is_one_all_else_is_there(
     assert json.loads((run.folder / patients.LEFT_OUT).read_text()) == [["sub-1", "no FLAIR"]]
 
 
+@pytest.mark.parametrize(("whole", "command"), [(True, "report"), (False, "simulate --resume")])
+def test_whoever_stops_a_run_is_told_the_command_that_goes_on_from_there(
+    hospitals: Path, study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool, command: str
+) -> None:
+    """Once `simulate --resume` even where the report alone was missing, which it refuses."""
+
+    def stopped(run: Run, *_: object, paper: bool) -> Path:
+        progress = run.folder / "arms" / "federated" / "progress.safetensors"
+        progress.parent.mkdir(parents=True)
+        progress.touch()
+        if whole:
+            (run.folder / "metrics.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "simulate", stopped)
+    (tmp_path / "s.yaml").write_text(study.model_dump_json())
+    result = normfed("simulate", tmp_path / "s.yaml", "--data", hospitals, "--out", tmp_path / "runs")
+    assert result.exit_code == 130
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert re.search(rf"normfed {command} {folder}$", result.stderr.strip())
+
+
 def test_a_run_that_was_stopped_before_its_report_is_told_how_to_make_it(study: StudyConfig, tmp_path: Path) -> None:
     run = begin(study, tmp_path)
     (run.folder / "metrics.json").write_text("{}")

@@ -12,9 +12,11 @@ from scipy.stats import wilcoxon
 from statsmodels.stats.multitest import multipletests
 
 from normfed_common.foundation.errors import DamagedError
+from normfed_common.metrics.subjects import UNTESTED
 from normfed_common.study.config import StudyConfig
+from normfed_server.results.volumes import Volume, Volumes
 from normfed_server.runs.folder import Run
-from normfed_simulation.people import rows, significance
+from normfed_simulation.people import called_abnormal, rows, significance
 
 PATIENTS = [("a", f"sub-{number}") for number in range(9)] + [("b", f"sub-{number}") for number in range(7)]
 
@@ -69,11 +71,32 @@ def test_visits_of_one_patient_count_as_one_by_their_mean(run: Run) -> None:
     assert significance(run, ["atlas"], "auprc")["atlas"].p == pytest.approx(expected)
 
 
+def test_what_is_called_abnormal_is_the_median_of_patients_with_a_lesion(run: Run) -> None:
+    """By hand: three patients at a, of whom one came twice; one at b, and a healthy person."""
+    people = {
+        "a": [("sub-0", 1.0, 5.0), ("sub-1", 2.0, 9.0), ("sub-2_ses-1", 4.0, 1.0), ("sub-2_ses-2", 6.0, 3.0)],
+        "b": [("sub-0", 8.0, 100.0), ("sub-9", 0.0, 70.0)],
+    }
+    for site, found in people.items():
+        folder = run.folder / "sites" / site / "people"
+        folder.mkdir(parents=True)
+        rows = [{"name": name, "kind": "MS", "lesion_ml": ml, "found_ml": called} for name, ml, called in found]
+        (folder / "federated.json").write_text(json.dumps(rows))
+    volumes = called_abnormal(run)
+    assert volumes.sites == {"a": Volume(2.0, 5.0, 3, mostly_false=2), "b": Volume(8.0, 100.0, 1, mostly_false=1)}
+    assert volumes.all == Volume(3.5, 7.0, 4, mostly_false=3)  # lesions of 1, 2, 5, 8; called 5, 9, 2, 100
+
+
+def test_of_runs_without_volumes_nothing_is_known_to_be_called_abnormal(run: Run) -> None:
+    write(run, "federated", dict.fromkeys(PATIENTS, 0.5))
+    assert called_abnormal(run) == Volumes()
+
+
 @pytest.mark.parametrize(("patients", "tested"), [(5, False), (6, True)])
 def test_fewer_than_six_patients_are_not_tested(run: Run, patients: int, tested: bool) -> None:
     for arm, step in (("federated", 0.01), ("atlas", 0.02)):
         write(run, arm, {key: step * at for at, key in enumerate(PATIENTS[:patients], 1)})
-    assert ("atlas" in significance(run, ["atlas"], "auprc")) == tested
+    assert (significance(run, ["atlas"], "auprc")["atlas"] != UNTESTED) == tested
 
 
 @pytest.mark.parametrize(
@@ -126,6 +149,18 @@ def test_a_person_who_is_twice_in_a_file_is_told_of(run: Run) -> None:
     path.write_text(json.dumps([{"name": "sub-0", "kind": "MS", "auprc": 0.5}] * 2))
     with pytest.raises(DamagedError, match=rf"^{path} cannot be used \(somebody is there twice\)"):
         rows(run, "local")
+
+
+def test_lesions_that_several_models_found_have_no_mean_and_a_file_that_has_them_is_read(run: Run) -> None:
+    """Once a traceback: a ranking holds none, but a file may."""
+    for arm, value in (("local-a", 0.2), ("local-c", 0.4)):
+        write(run, arm, {("b", "sub-0"): value})
+        path = run.folder / "sites" / "b" / "people" / f"{arm}.json"
+        path.write_text(
+            json.dumps([row | {"lesions": [{"ml": 1, "found": True}]} for row in json.loads(path.read_text())])
+        )
+    (found,) = rows(run, "local")
+    assert found == {"site": "b", "name": "sub-0", "kind": "MS", "auprc": pytest.approx(0.3)}
 
 
 def test_where_a_site_trains_none_its_own_figures_are_the_mean_of_the_other_sites_models_there(run: Run) -> None:

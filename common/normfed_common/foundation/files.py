@@ -16,6 +16,7 @@ from typing import Any
 from normfed_common.foundation.errors import WireError
 
 DAMAGED = ".damaged-"  # in the name of what was set apart
+LONGEST_PREFIX = 100  # characters of a file's name in that of the temporary one: a name as long as may be has room
 
 
 @contextlib.contextmanager
@@ -23,7 +24,11 @@ def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it becomes ``path``, on any failure nothing is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = "".join(path.suffixes[-2:])  # libraries choose the format by the ending
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:LONGEST_PREFIX]}.", suffix=suffix)
+    except OSError as error:
+        error.filename = str(path)  # nobody named the temporary one
+        raise
     umask = os.umask(0)
     os.umask(umask)
     os.fchmod(handle, 0o666 & ~umask)  # mkstemp's files are the owner's alone
@@ -56,6 +61,15 @@ def inside(root: Path, *names: str) -> Path:
     return path
 
 
+def is_utf8(path: Path) -> bool:
+    """Whether a file can name the path in UTF-8: to the disk a name is any bytes."""
+    try:
+        str(path.resolve()).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def set_apart(path: Path) -> Path:
     """Rename what is damaged, so that it is made again and a person may look at it; returns where it is now."""
     kept = path.with_name(f"{path.name}{DAMAGED}{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
@@ -70,9 +84,9 @@ def is_full(error: OSError) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
+    """Write UTF-8 text atomically; bytes of a file's name that are none stand as ``\\udcff``."""
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -73,30 +73,44 @@ class PairedTest:
         Two-sided, corrected for the number of methods.
     direction
         Of the reference less the other by ranks, whatever the mean says: 1 above, -1 below, 0 neither.
+    least
+        The p if all people were on one side, by every method, corrected in the same way: where it is not significant,
+        so few people tell nothing apart, whatever they show. 1 of a method with too few pairs to be tested.
     """
 
     p: float
     direction: int
+    least: float = 0.0
+
+
+UNTESTED = PairedTest(1.0, 0, least=1.0)
 
 
 def wilcoxon_holm(reference: np.ndarray, others: Mapping[str, np.ndarray]) -> dict[str, PairedTest]:
     """Paired Wilcoxon signed-rank test of the reference against each method, Holm-corrected over the methods.
 
-    Pairs with NaN are left out, and methods with fewer than six pairs: no two-sided p below 0.05 is possible. A method
-    that never differs has a p of 1 and does not count in the correction, for it can never be told apart.
+    Pairs with NaN are left out. Methods with fewer than six pairs are not tested, `UNTESTED`: no two-sided p below 0.05
+    is possible. A method that never differs has a p of 1. Neither counts in the correction, for it can never be told
+    apart.
 
     The direction is the sign of the rank sum, which p is of: a two-sided test at 0.05 is two one-sided ones at 0.025.
 
-    Source: Wilcoxon 1945; Holm 1979; Kaiser 1960 (direction); Tarone 1990 (what need not be corrected for).
+    Source: Wilcoxon 1945 (the least p of n pairs is 2 / 2^n); Holm 1979; Kaiser 1960 (direction); Tarone 1990 (what
+    need not be corrected for).
     """
     differences = {name: (reference - values)[np.isfinite(reference - values)] for name, values in others.items()}
-    enough = {name: difference for name, difference in differences.items() if len(difference) >= 6}
-    found = {name: _signed_ranks(difference) for name, difference in enough.items()}
-    tested = sorted((name for name in enough if enough[name].any()), key=lambda name: found[name].p)
-    highest = 0.0
-    for position, name in enumerate(tested):
-        highest = max(highest, min(1.0, found[name].p * (len(tested) - position)))
-        found[name] = replace(found[name], p=highest)
+    found = {name: _signed_ranks(of) if len(of) >= 6 else UNTESTED for name, of in differences.items()}
+    tested = [name for name, of in differences.items() if len(of) >= 6 and of.any()]
+    p = _holm({name: found[name].p for name in tested})
+    least = _holm({name: 2 / 2 ** len(differences[name]) for name in tested})
+    return found | {name: replace(found[name], p=p[name], least=least[name]) for name in tested}
+
+
+def _holm(raw: Mapping[str, float]) -> dict[str, float]:
+    """P-values corrected step by step, the smallest first, by how many have not come before."""
+    highest, found = 0.0, {}
+    for position, name in enumerate(sorted(raw, key=lambda name: raw[name])):
+        highest = found[name] = max(highest, min(1.0, raw[name] * (len(raw) - position)))
     return found
 
 

@@ -10,8 +10,11 @@ from normfed_server.report.lesions import CHANCE, beside_chance, plural
 from normfed_server.report.verdicts import (
     COMPARED,
     OURS,
+    REVERSED,
     SAME,
+    SPOKEN,
     TITLES,
+    UNDECIDED,
     WITHIN,
     Verdict,
     difference_of,
@@ -38,8 +41,8 @@ WHOLE: dict[Verdict, str] = {
     "better": "better than",
     "worse": "worse than",
     "tied": "not distinguishable from",
+    "too few": "tested on too few patients to be told from",
 }
-REVERSED: dict[Verdict, Verdict] = {"better": "worse", "worse": "better", "tied": "tied"}
 
 
 def sentences(results: RunResults) -> list[str]:
@@ -77,9 +80,9 @@ def _compared(results: RunResults, name: str) -> list[str]:
     }
     if len(set(verdicts.values())) == 1:
         (shared,) = set(verdicts.values())
-        text = f"It is {WHOLE[shared]} {what} by {listed(by.values(), 'or' if shared == 'tied' else 'and')}."
+        text = f"It is {WHOLE[shared]} {what} by {listed(by.values(), 'or' if shared in UNDECIDED else 'and')}."
     else:
-        text = f"Against {what} it is {listed(f'{verdicts[metric]} by {by[metric]}' for metric in by)}."
+        text = f"Against {what} it is {listed(f'{SPOKEN[verdicts[metric]]} by {by[metric]}' for metric in by)}."
     theirs = figure_of(results, name, AUROC)
     chance = beside_chance(theirs, trainings_of(results, name, AUROC))
     if theirs is not None and theirs.n >= FEWEST_PATIENTS and chance != "above chance":
@@ -120,7 +123,7 @@ def _judged(theirs: Iterable[tuple[str, float | None, Difference, Verdict]]) -> 
     for metric, figure, difference, found in theirs:
         by = f"{TITLES[metric]} ({number(figure)}; {_difference_in_words(difference, True)})"
         groups.setdefault(found, []).append(by)
-    return listed(f"{found} by {listed(metrics)}" for found, metrics in groups.items())
+    return listed(f"{SPOKEN[found]} by {listed(metrics)}" for found, metrics in groups.items())
 
 
 def _convergence(results: RunResults) -> list[str]:
@@ -151,9 +154,9 @@ def _worst_sites(results: RunResults) -> list[str]:
 def _together(verdicts: dict[str, Verdict]) -> str:
     """What another model is to the federated one, by every metric."""
     if len(set(verdicts.values())) > 1:
-        return listed(f"{found} by {TITLES[metric]}" for metric, found in verdicts.items())
+        return listed(f"{SPOKEN[found]} by {TITLES[metric]}" for metric, found in verdicts.items())
     (found,) = set(verdicts.values())
-    return "not distinguishable from it" if found == "tied" else found
+    return f"{WHOLE[found]} it" if found in UNDECIDED else found
 
 
 def _baselines(results: RunResults) -> list[str]:
@@ -209,12 +212,11 @@ def _beside_own(results: RunResults, best: LeagueRow, own: LeagueRow) -> str:
         found = REVERSED[verdicts.get(best.name, "tied")]
         return f"it is {WHOLE[found]} {own.title}"
     others = [row for row in results.league if row.strategy and row is not own]
-    tied = [row.title for row in others if verdicts.get(row.name, "tied") == "tied"]
-    return (
-        f"{listed(tied)} {'is' if len(tied) == 1 else 'are'} not distinguishable from it"
-        if tied
-        else ("it is better than the others")
-    )
+    of_each = {word: [row.title for row in others if verdicts.get(row.name, "tied") == word] for word in UNDECIDED}
+    undecided = [
+        f"{listed(rows)} {'is' if len(rows) == 1 else 'are'} {WHOLE[word]} it" for word, rows in of_each.items() if rows
+    ]
+    return listed(undecided) if undecided else "it is better than the others"
 
 
 def _false_positives(results: RunResults) -> list[str]:

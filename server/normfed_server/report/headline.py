@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from normfed_server.report.chance import SHARE, beside
+from normfed_server.report.false_alarm import false_alarm
 from normfed_server.report.held_out import threshold
 from normfed_server.report.lesions import (
     CHANCE,
@@ -21,10 +22,13 @@ from normfed_server.report.lesions import (
 from normfed_server.report.sites_apart import sites_apart
 from normfed_server.report.verdicts import (
     OURS,
+    SPOKEN,
     TITLES,
+    UNDECIDED,
     Verdict,
     difference_of,
     figure_of,
+    means_of,
     title,
     trainings_of,
     trivial,
@@ -37,8 +41,14 @@ from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import AUROC, PRECISION, Figures, RunResults
 
 BARELY = 0.1  # of AUROC above chance
+SLIGHT, SLIGHT_SHARE = 0.01, 0.1  # of average precision or AUROC, and of a baseline's own
 TOUCHED, HITS, FALSE = "lesion_sensitivity", "cluster_rank", "false_clusters"
-HEADLINE: dict[Verdict, str] = {"better": "better than", "worse": "worse than", "tied": "no better than"}
+HEADLINE: dict[Verdict, str] = {
+    "better": "better than",
+    "worse": "worse than",
+    "tied": "no better than",
+    "too few": "too few patients to be told from",
+}
 
 
 def headline(results: RunResults) -> list[str]:
@@ -60,7 +70,8 @@ def headline(results: RunResults) -> list[str]:
     at_chance, against = _at_chance(results), reasons_against(results)
     return [
         *([f"Do not use this map: {'; '.join(against)}."] if against else []),
-        *([] if at_chance else [_finds(results)]),
+        *([] if at_chance else _finds(results)),
+        *false_alarm(results),
         _reached(results),
         *sites_apart(results),
         *few(results.evaluation[OURS].kinds),
@@ -86,6 +97,8 @@ def in_short(results: RunResults) -> str:
     n, sites = next(iter(figures.values())).n, len(results.evaluation[OURS].sites)
     reached = ", ".join(f"{TITLES[metric]} {number(figure.mean)}" for metric, figure in figures.items())
     mind = "; too few to say" if n < FEWEST_PATIENTS else "; do not use this map" if reasons_against(results) else ""
+    if not mind and {_decided(verdicts) for verdicts in trivial(results).values()} == {"too few"}:
+        mind = "; too few to say whether better than trivial baselines"
     whom = f"{counted(n, 'patient', 'patients')} at {counted(sites, 'site', 'sites')}"
     return f"{title(results)}, {whom}, {reached}{mind}"
 
@@ -95,22 +108,33 @@ def _tested(results: RunResults) -> bool:
     return any(figure.n for model in results.evaluation.values() for figure in model.all.values())
 
 
-def _finds(results: RunResults) -> str:
-    """Which kinds of lesion, and in how many patients at the run's threshold."""
+def _finds(results: RunResults) -> list[str]:
+    """In how many patients clusters find lesions, and for which kinds the ranking of voxels is precise."""
     model = results.evaluation[OURS]
-    said = in_words(model.kinds) or in_words({"lesions": model.all}) or "lesions in part"
-    touched = _touched(model.all, results.intervals == "bootstrap", threshold(results))
-    return f"The {title(results)} finds {said}{touched}."
+    how = in_words(model.kinds) or in_words({"lesions": model.all}) or "above chance; how precise it is nobody says"
+    found = _found(model.all, results.intervals == "bootstrap", threshold(results))
+    if not found:
+        return [f"Voxel by voxel the {title(results)} is {how}."]
+    return [f"The {title(results)} finds {found}.", f"Voxel by voxel it is {how}."]
 
 
-def _touched(figures: Figures, every_count_is_said: bool, at: str) -> str:
-    """``: at the run's threshold …``; nothing where hospitals do not say in how many."""
+def _found(figures: Figures, every_count_is_said: bool, at: str) -> str:
+    """``lesions in 30 of 36 patients: …``, without the number where hospitals say one only if it is all of theirs."""
     touched, hits, wrong = (figures.get(metric) for metric in (TOUCHED, HITS, FALSE))
-    if touched is None or (hits is None and not every_count_is_said):
+    if touched is None:
         return ""
-    share = "" if touched.mean is None else f"{percent(touched.mean)} % of a patient's lesions on average, "
-    text = f": at {at} it touches {share}some in {hits.n if hits else 0} of {touched.n} patients"
-    return text if wrong is None else f"{text}, with {number(wrong.mean)} false clusters in each"
+    whom = f" in {hits.n if hits else 0} of {touched.n} patients"
+    if not (every_count_is_said or (hits is not None and hits.n == touched.n)):
+        whom = ""
+    if touched.mean is None:
+        return f"lesions{whom}" if whom else ""
+    text = f"lesions{whom}" if touched.mean or whom else "no lesion"
+    text += (
+        f": its most suspicious clusters, at most ten in a scan, at {at} or above it, touch "
+        f"{percent(touched.mean)} % of a patient's lesions on average"
+    )
+    of_the_same = wrong is not None and wrong.n == touched.n  # people without a lesion may have been tested, too
+    return f"{text}, and {number(wrong.mean)} of them touch none" if wrong is not None and of_the_same else text
 
 
 def _reached(results: RunResults) -> str:
@@ -164,9 +188,10 @@ def _baselines(results: RunResults, names: Sequence[str], verb: str, what: str) 
 
 
 def _decided(verdicts: dict[str, Verdict]) -> Verdict:
-    """By average precision; by AUROC where that is a tie, or not known."""
+    """By average precision; by AUROC where that decides nothing, or is not known."""
     by_precision = verdicts.get(PRECISION, "tied")
-    return by_precision if by_precision != "tied" else verdicts.get(AUROC, "tied")
+    by_auroc = verdicts.get(AUROC, "tied")
+    return by_precision if by_precision not in UNDECIDED or by_auroc == "tied" else by_auroc
 
 
 def _not_for(results: RunResults) -> list[str]:
@@ -177,36 +202,51 @@ def _not_for(results: RunResults) -> list[str]:
             why = f"its ranking is no better than chance (AUROC {number(figures[AUROC].mean)}; chance {CHANCE:g})"
             reasons.setdefault(why, []).append(plural(kind))
         elif better := worse_on(results, kind, PRECISION):
-            why = f"{listed(map(results.title, better))} {'scores' if len(better) == 1 else 'score'} higher there"
+            scores = "scores" if len(better) == 1 else "score"
+            why = f"{listed(map(results.title, better))} {scores} higher there, beyond the interval"
             reasons.setdefault(why, []).append(plural(kind))
     return [f"Do not use this map for {listed(kinds, 'or')}: {why}." for why, kinds in reasons.items()]
 
 
 def _beside_baselines(results: RunResults) -> list[str]:
     """``No better than FLAIR intensity; better than atlas (+0.031) by average precision (tied by AUROC).``"""
-    groups: dict[tuple[tuple[str, Verdict], ...], list[str]] = {}
+    groups: dict[tuple[bool, tuple[tuple[str, Verdict], ...]], list[str]] = {}
     for name, verdicts in trivial(results).items():
-        groups.setdefault(tuple(verdicts.items()), []).append(name)
+        groups.setdefault((_slight(results, name, verdicts), tuple(verdicts.items())), []).append(name)
     parts = [
-        _beside(dict(pairs), [_by_how_much(results, name, dict(pairs)) for name in names])
-        for pairs, names in groups.items()
+        _beside(dict(pairs), [_by_how_much(results, name, dict(pairs)) for name in names], slight)
+        for (slight, pairs), names in groups.items()
     ]
     return [f"{capital('; '.join(parts))}."] if parts else []
 
 
-def _beside(verdicts: dict[str, Verdict], names: Iterable[str]) -> str:
+def _slight(results: RunResults, name: str, verdicts: dict[str, Verdict]) -> bool:
+    """Whether nobody would notice what the model is better than a baseline by, however surely: in each metric that it
+    is better by, little of its own, and little of the baseline's figure."""
+    better = [metric for metric, found in verdicts.items() if found == "better"]
+    theirs = means_of(results, name)
+    gaps = {metric: difference.mean for metric in better if (difference := difference_of(results, name, metric))}
+    return bool(better) and all(
+        gap is not None and abs(gap) < min(SLIGHT, SLIGHT_SHARE * theirs[metric]) for metric, gap in gaps.items()
+    )
+
+
+def _beside(verdicts: dict[str, Verdict], names: Iterable[str], slight: bool) -> str:
     """What the federated model is to others; where metrics disagree by the one that decides, the other in brackets."""
     others = listed(names)
+    hardly = "hardly " if slight else ""
     if len(set(verdicts.values())) == 1:
         (shared,) = set(verdicts.values())
-        return f"{HEADLINE[shared]} {others}"
-    deciding = next(metric for metric in reversed(verdicts) if verdicts[metric] != "tied")
-    rest = listed(f"{verdict} by {TITLES[metric]}" for metric, verdict in verdicts.items() if metric != deciding)
-    return f"{verdicts[deciding]} than {others} by {TITLES[deciding]} ({rest})"
+        return f"{hardly}{HEADLINE[shared]} {others}"
+    deciding = next((metric for metric in reversed(verdicts) if verdicts[metric] not in UNDECIDED), PRECISION)
+    rest = listed(
+        f"{SPOKEN[verdict]} by {TITLES[metric]}" for metric, verdict in verdicts.items() if metric != deciding
+    )
+    return f"{hardly}{HEADLINE[verdicts[deciding]]} {others} by {TITLES[deciding]} ({rest})"
 
 
 def _by_how_much(results: RunResults, name: str, verdicts: dict[str, Verdict]) -> str:
-    """A baseline, and how far away it is in average precision where this decides; metrics that agree are named."""
+    """A baseline, and how far away it is in average precision unless that is a tie; metrics that agree are named."""
     difference = difference_of(results, name, PRECISION)
     if difference is None or verdicts.get(PRECISION, "tied") == "tied":
         return results.title(name)

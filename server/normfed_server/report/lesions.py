@@ -1,11 +1,13 @@
-"""Which kinds of lesion a model finds, in words, by rules that are the same for every model and study.
+"""For which kinds of lesion a ranking of voxels is precise, in words, by the same rules for every model and study.
 
 Of a kind with patients enough, by the 95 % intervals of its means over patients:
 
-    found     AUROC above chance, and average precision surely at least FOUND
-    in part   AUROC above chance, and average precision surely at least IN_PART
+    precise   AUROC above chance, and average precision surely at least PRECISE
+    partly    AUROC above chance, and average precision surely at least PARTLY
     hardly    AUROC above chance, no more
     not       AUROC not above chance
+
+It says nothing of how many lesions are found: a map may mark all of them, and much else.
 
 Of fewer patients the figure is said and nothing is made of it.
 """
@@ -13,18 +15,18 @@ Of fewer patients the figure is said and nothing is made of it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from normfed_server.report.words import listed
 from normfed_server.results.layout import AUROC, PRECISION, Figure, Figures
 
 CHANCE = 0.5  # of AUROC, by its definition
-FOUND = 0.5  # of average precision: of the voxels called abnormal every second is lesion, over all thresholds
-IN_PART = 0.1  # nine of ten are not
+PRECISE = 0.5  # of average precision: of the voxels called abnormal every second is lesion, over all thresholds
+PARTLY = 0.1  # nine of ten are not
 PLURAL = {"tumour": "tumours"}  # of kinds that are no abbreviation
 
 Chance = Literal["above chance", "below chance", "not distinguishable from chance"]
-Level = Literal["found", "in part", "hardly", "not"]
+Level = Literal["precise", "partly", "hardly", "not"]
 
 
 def beside_chance(figure: Figure | None, trainings: Sequence[float] = ()) -> Chance:
@@ -38,31 +40,28 @@ def beside_chance(figure: Figure | None, trainings: Sequence[float] = ()) -> Cha
 
 
 def level(figures: Figures) -> Level | None:
-    """How well a kind of lesion is found, see the module; None for too few patients, or without an interval."""
+    """How precise a map is for a kind of lesion, see the module; None for too few patients, or without an interval."""
     auroc, precision = figures[AUROC], figures[PRECISION]
     (low, _), (lowest, _) = (figure.ci95 or (None, None) for figure in (precision, auroc))
     if low is None or lowest is None:
         return None
     if beside_chance(auroc) != "above chance":
         return "not"
-    if low < IN_PART:
+    if low < PARTLY:
         return "hardly"
-    return "found" if low >= FOUND else "in part"
+    return "precise" if low >= PRECISE else "partly"
 
 
 def in_words(kinds: Mapping[str, Figures]) -> str:
-    """``tumours and WMH well, MS in part and no FCD``, those found best first; empty where patients are too few."""
+    """``precise for tumours and WMH, partly for MS and not for FCD``, the most precise first; empty where patients are
+    too few, or no site says an average precision."""
     known = {kind: figures for kind, figures in kinds.items() if _is_said(figures)}
     levels: dict[Level | None, list[str]] = {}
     for kind in sorted(known, key=lambda kind: -(known[kind][PRECISION].mean or 0.0)):
         levels.setdefault(level(known[kind]), []).append(plural(kind))
-    parts = [
-        _with(levels.get("found", ()), after=" well"),
-        _with(levels.get("in part", ()), after=" in part"),
-        _with(levels.get("hardly", ()), before="hardly any "),
-        _with(levels.get("not", ()), before="no "),
-    ]
-    return listed(part for part in parts if part)
+    words = [word for word in get_args(Level) if levels.get(word)]
+    first = [f"{word}{'' if word == 'precise' else ' precise'} for {listed(levels[word])}" for word in words[:1]]
+    return listed([*first, *(f"{word} for {listed(levels[word])}" for word in words[1:])])
 
 
 def few(kinds: Mapping[str, Figures]) -> list[str]:
@@ -79,7 +78,3 @@ def plural(kind: str) -> str:
 def _is_said(figures: Figures) -> bool:
     both = [figures.get(metric) for metric in (AUROC, PRECISION)]
     return all(figure is not None and figure.mean is not None for figure in both)
-
-
-def _with(kinds: Sequence[str], before: str = "", after: str = "") -> str:
-    return f"{before}{listed(kinds)}{after}" if kinds else ""

@@ -16,6 +16,7 @@ from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_text
+from normfed_common.metrics.subjects import UNTESTED
 from normfed_common.study import withdrawn
 from normfed_server.report import curves, figures, participation, promises
 from normfed_server.report.ages import Ages
@@ -36,7 +37,6 @@ from normfed_server.report.verdicts import (
     TITLES,
     Verdict,
     enough,
-    figure_of,
     main_models,
     objection,
     same,
@@ -64,7 +64,7 @@ class Patients:
     people
         Every patient, with figures.
     touched
-        Of all their lesions, those that a cluster touches at the run's threshold, and how many there are.
+        Of all their lesions, those that one of the at most ten clusters of a scan touches, and how many there are.
     chance_by_kind
         Kind of lesion to the mean of its patients' shares of lesion.
     left_out
@@ -240,15 +240,16 @@ def _beside(results: RunResults) -> dict[str, str]:
             said[name] = SAME
             continue
         words = {metric: _with_objection(results, name, metric, found) for metric, found in reversed(verdicts.items())}
-        each = [f"{found} by {TITLES[metric]}" for metric, found in words.items()]
+        each = [f"{word} by {TITLES[metric]}" for metric, word in words.items()]
         said[name] = next(iter(words.values())) if len(set(words.values())) == 1 else ", ".join(each)
     return said
 
 
 def _with_objection(results: RunResults, name: str, metric: str, found: Verdict) -> str:
-    """A tie, though the interval does not touch zero, has beside it what the paired test says."""
+    """What is undecided, though the interval does not touch zero, has beside it what the paired test says."""
     but = objection(results.differences[name].all[metric], results.paired_test(name, metric))
-    return f"{found} ({but})" if but else found
+    word = "undecided: too few" if found == "too few" else found
+    return f"{word} ({but})" if but else word
 
 
 def _tested(results: RunResults) -> dict[str, dict[str, float]]:
@@ -257,7 +258,9 @@ def _tested(results: RunResults) -> dict[str, dict[str, float]]:
         TITLES[metric]: {
             name: test.p
             for name, differences in results.differences.items()
-            if (test := results.paired_test(name, metric)) is not None and not same(differences.all[metric])
+            if (test := results.paired_test(name, metric)) is not None
+            and test != UNTESTED
+            and not same(differences.all[metric])
         }
         for metric in reversed(TITLES)
     }
@@ -266,15 +269,13 @@ def _tested(results: RunResults) -> dict[str, dict[str, float]]:
 
 def _least_p(results: RunResults) -> list[str]:
     """That patients are too few for the corrected test to tell any two models apart; nothing where they are enough."""
-    tests, ours = len(_tested(results).get(TITLES[PRECISION], {})), figure_of(results, OURS, PRECISION)
-    if not tests or ours is None:
-        return []
-    least = min(1.0, tests * 2.0 ** (1 - ours.n))  # all signs alike, times the models that it is corrected for
+    tests = [results.paired_test(name, PRECISION) for name in _tested(results).get(TITLES[PRECISION], {})]
+    least = min((test.least for test in tests if test is not None), default=0.0)
     if least < SIGNIFICANT:
         return []
     return [
-        f"Of {ours.n} patients and {tests} models compared the least corrected {p_value(least)}: too few for the test "
-        "to tell any two apart."
+        f"Of so few patients and {len(tests)} models compared the least corrected {p_value(least)}: too few for the "
+        "test to tell any two apart."
     ]
 
 

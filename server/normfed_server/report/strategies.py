@@ -9,6 +9,8 @@ from pydantic import JsonValue
 
 from normfed_server.report.verdicts import (
     OURS,
+    REVERSED,
+    SPOKEN,
     TITLES,
     Verdict,
     difference_of,
@@ -22,11 +24,11 @@ from normfed_server.report.words import counted, listed, number, signed
 from normfed_server.results.enough import are_enough
 from normfed_server.results.layout import PRECISION, Difference, LeagueRow, RunResults
 
-REVERSED: dict[Verdict, Verdict] = {"better": "worse", "worse": "better", "tied": "tied"}
 HEADLINE: dict[Verdict, str] = {
     "better": "finds lesions better than",
     "worse": "finds lesions worse than",
     "tied": "is not distinguishable from",
+    "too few": "was tested on too few patients to be told from",
 }
 
 
@@ -120,5 +122,5 @@ def _sentence(own: str, of: Rival) -> str:
     if but := of.objections[PRECISION]:
         apart += f", but {but}"
     found = of.verdicts[PRECISION]
-    rest = "; ".join(f"{word} by {TITLES[metric]}" for metric, word in of.verdicts.items() if word != found)
+    rest = "; ".join(f"{SPOKEN[word]} by {TITLES[metric]}" for metric, word in of.verdicts.items() if word != found)
     return f"{of.title} {HEADLINE[found]} {own} ({apart}{f'; {rest}' if rest else ''})."

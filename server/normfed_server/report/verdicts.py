@@ -1,8 +1,10 @@
-"""Better, worse or tied: what the federated model is to another, by rules that are the same on the screen and the page.
+"""Better, worse, tied or too few: what the federated model is to another, by the same rules on the screen and the page.
 
 Better and worse: beyond the 95 % interval over patients, in the digits that tables show, of six patients or more; in
 each of several trainings beside each of the other's; and by the corrected paired test, its direction too, where single
-patients are known, as in a simulation. Everything else is a tie.
+patients are known, as in a simulation. Too few: fewer than six patients, or so few that this test's p could not be
+below 0.05 even if all agreed. Everything else is a tie. The test is of whole models over all patients: of kinds of
+lesion, and of hospitals that a model never saw, the interval alone decides.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import Literal
 
 from normfed_common.algorithms.arms import OWN, POOLED
 from normfed_common.metrics.subjects import PairedTest
-from normfed_server.report.words import p_value
+from normfed_server.report.words import number, p_value
 from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import AUROC, PRECISION, Difference, Figure, Figures, ModelFigures, RunResults
 from normfed_server.results.league import SHOWN, beyond
@@ -30,7 +32,15 @@ SAME = "the same"
 SIGNIFICANT = 0.05  # of a corrected p-value: from there on two models are not told apart, as with a 95 % interval
 WITHIN = f"within ±{SHOWN:g}"  # what an interval is called that is zero at both ends in the digits of tables
 
-Verdict = Literal["better", "worse", "tied"]
+Verdict = Literal["better", "worse", "tied", "too few"]
+REVERSED: dict[Verdict, Verdict] = {"better": "worse", "worse": "better", "tied": "tied", "too few": "too few"}
+UNDECIDED: tuple[Verdict, ...] = ("tied", "too few")
+SPOKEN: dict[Verdict, str] = {  # beside other verdicts in a sentence
+    "better": "better",
+    "worse": "worse",
+    "tied": "tied",
+    "too few": "undecided, for want of patients,",
+}
 
 
 def main_models(results: RunResults) -> dict[str, ModelFigures]:
@@ -78,8 +88,10 @@ def judged(
     test
         The same by ranks; None where there was none.
     """
-    if difference is None or patients < FEWEST_PATIENTS:
+    if difference is None:
         return "tied"
+    if patients < FEWEST_PATIENTS or (test is not None and hopeless(test) and not same(difference)):
+        return "too few"
     higher = _sure(difference, 1, gaps, test)
     if not higher and not _sure(difference, -1, gaps, test):
         return "tied"
@@ -92,9 +104,16 @@ def objection(difference: Difference, test: PairedTest | None) -> str:
     sign = next((sign for sign in (1, -1) if beyond(difference, sign)), None)
     if test is None or sign is None or _agrees(test, sign):
         return ""
+    if hopeless(test):
+        return f"the paired test's least p is {number(test.least)}"
     if test.p >= SIGNIFICANT:
         return f"{p_value(test.p)} by the paired test"
     return f"the paired test points the other way, {p_value(test.p)}"
+
+
+def hopeless(test: PairedTest) -> bool:
+    """Whether so few people could never be told apart from chance, even if all of them were on one side."""
+    return test.least >= SIGNIFICANT
 
 
 def _sure(difference: Difference, sign: int, gaps: Sequence[float], test: PairedTest | None) -> bool:

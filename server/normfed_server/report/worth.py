@@ -24,8 +24,13 @@ NO_MODEL_OF_THEIR_OWN = "what they have alone (their own models or, where they t
 def worth(results: RunResults) -> list[str]:
     """Whom it serves: hospitals that train, those that do not, or nobody; nothing where that was not tested on patients
     enough, or a single hospital trained."""
-    difference, figure = difference_of(results, OWN, PRECISION), figure_of(results, OURS, PRECISION)
-    if difference is None or figure is None or figure.n < FEWEST_PATIENTS or len(results.trained) == 1:
+    difference = difference_of(results, OWN, PRECISION)
+    if difference is None or len(results.trained) == 1:
+        return []
+    figures = [figure_of(results, name, PRECISION) for name in (OURS, OWN)]
+    known = [found.n for found in (*figures, difference) if found is not None and found.n is not None]
+    patients = min(known, default=0)
+    if patients < FEWEST_PATIENTS:
         return []
     all_train = not borrowing(results)
     who, alone = ("Hospitals that train", "their own models") if all_train else ("Hospitals", NO_MODEL_OF_THEIR_OWN)
@@ -33,12 +38,14 @@ def worth(results: RunResults) -> list[str]:
     if found == "better":
         return [f"{who} gain {BY} over {alone} ({gap})."]
     lose = f"{who} lose {BY} against {alone} ({gap})"
+    few = f"{patients} patients are too few to tell whether {who.lower()} gain {BY} over {alone} ({gap})"
     if unseen == "better":
-        text = lose if found == "worse" else f"{who} are not seen to gain {BY} over {alone}"
+        not_seen = few if found == "too few" else f"{who} are not seen to gain {BY} over {alone}"
+        text = lose if found == "worse" else not_seen
         outside = "one that does not train gains over the mean of the others' models"
         return [f"{text}; {outside}: that is what this federation is for."]
-    if found == "worse":
-        return [f"{lose}."]
+    if found in ("worse", "too few"):
+        return [f"{lose if found == 'worse' else few}."]
     nobody = "no hospital" if unseen or not all_train else "no hospital that trains"
     end = ", whether it trains or not" if unseen else ""
     return [f"With this model, on these scans, {nobody} is seen to gain {BY} from the others{end}."]

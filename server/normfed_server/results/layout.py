@@ -28,6 +28,7 @@ from normfed_server.results.enough import BothOfEnough, OfEnough
 from normfed_server.results.guarantees import PrivacyFigures
 from normfed_server.results.models import TITLES
 from normfed_server.results.reading import read_as
+from normfed_server.results.volumes import Volumes
 
 FILE = "metrics.json"
 WITHOUT_LESION = "none"  # as sites call the kind of lesion of people who have none
@@ -328,6 +329,7 @@ class RunResults(Frozen):
         default_factory=lambda: described(BUILT_IN), description="what the names of metrics stand for"
     )
     _tests: Mapping[str, Mapping[str, PairedTest]] = PrivateAttr(default_factory=dict)  # by metric, then model
+    _volumes: Volumes = PrivateAttr(default_factory=Volumes)
 
     def tested(self, tests: Mapping[str, Mapping[str, PairedTest]]) -> RunResults:
         """The same with paired tests of the federated model against every other one, by metric: they are of single
@@ -335,6 +337,17 @@ class RunResults(Frozen):
         found = self.model_copy()
         found._tests = tests
         return found
+
+    def with_volumes(self, volumes: Volumes) -> RunResults:
+        """The same with how much of patients' brains is called abnormal, of which metrics.json holds nothing either."""
+        found = self.model_copy()
+        found._volumes = volumes
+        return found
+
+    @property
+    def volumes(self) -> Volumes:
+        """Without any where single patients are not known."""
+        return self._volumes
 
     def paired_test(self, model: str, metric: str) -> PairedTest | None:
         """Of the federated model against another one, corrected for their number; None where there was none."""

@@ -35,7 +35,7 @@ import numpy as np
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation import digests, plain_yaml
 from normfed_common.foundation.errors import RunError, StudyError
-from normfed_common.foundation.files import write_json, write_text
+from normfed_common.foundation.files import is_utf8, write_json, write_text
 from normfed_common.studies import DIGEST, study_of_run
 from normfed_common.study.config import StudyConfig
 from normfed_server.state.notes import COHORTS, OPTIONS
@@ -104,8 +104,12 @@ def new_folder(out: Path, name: str) -> Path:
     Raises
     ------
     RunError
-        If it cannot be made.
+        If it cannot be made, or a run's files could not name it.
     """
+    if not is_utf8(out):
+        raise RunError(
+            f"{out}: the path is not UTF-8, in which a run's files hold it. Choose another folder with --out."
+        )
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     for attempt in itertools.count():
         folder = out / (f"{name}-{stamp}" + (f"-{attempt}" if attempt else ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -192,7 +193,13 @@ def _finished(begun: Started, progress: bool | Watcher) -> OpenRun:
         with watching(progress) as watcher:
             begun.finish(watcher)
     except (KeyboardInterrupt, NormfedError) as error:
-        if begun.run.folder.exists():
-            error.add_note(f"Go on with normfed.resume({str(begun.run.folder)!r}).")
+        folder = begun.run.folder
+        if begun.run.finished:
+            error.add_note(
+                f"All figures are there: normfed.open_run({str(folder)!r}). Its report: normfed report "
+                f"{shlex.quote(str(folder))}"
+            )
+        elif folder.exists():
+            error.add_note(f"Go on with normfed.resume({str(folder)!r}).")
         raise
     return OpenRun(begun.run.folder)

@@ -85,8 +85,10 @@ def _terminated() -> Iterator[None]:
 
 
 @contextmanager
-def resumable(console: Console, command: str, begun: Callable[[], bool]) -> Iterator[None]:
+def resumable(console: Console, command: Callable[[], str], begun: Callable[[], bool]) -> Iterator[None]:
     """Within, Ctrl-C ends with exit code 130 and the command that goes on, in one line that can be copied; or with that
     nothing has ``begun``, and nothing is left."""
-    with interrupted(console, lambda: f"Go on with:\n  {command}" if begun() else f"Nothing was trained yet. {AGAIN}"):
+    with interrupted(
+        console, lambda: f"Go on with:\n  {command()}" if begun() else f"Nothing was trained yet. {AGAIN}"
+    ):
         yield

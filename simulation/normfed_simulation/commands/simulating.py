@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -210,7 +211,7 @@ def _finish(begun: Started, output: Output) -> None:
     if not output.silent:
         console.print(f"[bold]{run.study.name}[/], seed {run.study.seed}, in {run.folder}", highlight=False)
     with (
-        resumable(console, f"normfed simulate --resume {run.folder}", run.folder.exists),
+        resumable(console, lambda: _going_on(run), run.folder.exists),
         output.watching(console) as watcher,
     ):
         report_path = begun.finish(watcher)
@@ -219,6 +220,12 @@ def _finish(begun: Started, output: Output) -> None:
         _print_summary(console, run, report_path, bool(several))
         if begun.data is None:
             console.print(f"Scans: {study_data.scans_of(run)}", soft_wrap=True, highlight=False)
+
+
+def _going_on(run: Run) -> str:
+    """What goes on where it was stopped: a run with all its figures lacks its report alone."""
+    folder = shlex.quote(str(run.folder))
+    return f"normfed report {folder}" if run.finished else f"normfed simulate --resume {folder}"
 
 
 def _print_summary(console: Console, run: Run, report_path: Path, with_league: bool) -> None:

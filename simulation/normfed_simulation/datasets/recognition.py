@@ -8,6 +8,7 @@ from typing import Any
 
 from normfed_client.imaging.cache import default_root
 from normfed_common.foundation.errors import DatasetError, StudyError
+from normfed_common.foundation.files import is_utf8
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.validation import validate
 from normfed_simulation.datasets import view
@@ -52,8 +53,11 @@ def together_as_bids(folders: Sequence[Path], study: StudyConfig) -> Path | None
     """One BIDS dataset for all these folders, each a BIDS dataset or one as it came; None for no folder.
 
     The study's `data.dataset` says which dataset lies in those of several folders that look like it. Raises as
-    `as_bids`; and if two folders have a person or a site of the same name.
+    `as_bids`; and if two folders have a person or a site of the same name, or one has a name that is not UTF-8.
     """
+    for folder in folders:
+        if not is_utf8(folder):
+            raise DatasetError(f"{folder}: its path is not UTF-8, in which a run's files hold it. Rename it.")
     if len(folders) > 1:
         named = _named(study)
         return _viewed([_member(folder, named) for folder in folders])

@@ -132,7 +132,7 @@ def _run(opened: ShiftFolder, means: Any, output: Output) -> None:
 
     if not output.silent:
         console.print(f"[bold]{opened.shift.study.name}[/], {len(names)} runs, in {opened.path}", highlight=False)
-    with resumable(console, f"normfed study domain-shift --resume {opened.path}", lambda: opened.begun):
+    with resumable(console, lambda: f"normfed study domain-shift --resume {opened.path}", lambda: opened.begun):
         failed = running.run_all(opened, means, shown)
     results = assembled(opened, failed)
     write(opened.path, results)

@@ -123,7 +123,7 @@ def _run(opened: ReproductionFolder, means: Means, output: Output) -> None:
         console.print(f"[bold red]{MADE_UP}[/]", highlight=False)
     if not output.silent:
         console.print(f"[bold]{opened.begun.name}[/], in {opened.path}", highlight=False)
-    with resumable(console, f"normfed reproduce --resume {opened.path}", lambda: folder.begun(opened.path)):
+    with resumable(console, lambda: f"normfed reproduce --resume {opened.path}", lambda: folder.begun(opened.path)):
         found = running.run(opened, means, shown)
     layout.write(opened.path, found)
     page = write_pages(opened.path, found)

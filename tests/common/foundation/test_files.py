@@ -52,9 +52,23 @@ def test_the_file_aside_is_beside_hidden_and_ends_as_the_whole_one(tmp_path: Pat
     assert [path.name for path in (tmp_path / "new").iterdir()] == [name]
 
 
+def test_a_name_as_long_as_a_disk_takes_is_written(tmp_path: Path) -> None:
+    path = tmp_path / ("y" * 251 + ".bib")
+    write_text(path, "@misc")
+    assert path.read_text() == "@misc"
+
+
 def test_text_is_utf8_whatever_the_locale(tmp_path: Path) -> None:
     files.write_text(tmp_path / "a", "\u00e4")
     assert (tmp_path / "a").read_bytes() == b"\xc3\xa4"
+
+
+def test_a_name_that_is_no_utf8_is_written_as_its_escape(tmp_path: Path) -> None:
+    """Once `normfed report` of a run in such a folder ended with a traceback."""
+    odd = Path(os.fsdecode(b"r\xff"))
+    assert [files.is_utf8(tmp_path / path) for path in (odd, Path("\u00e4"))] == [False, True]
+    files.write_text(tmp_path / "a", f"{odd}")
+    assert (tmp_path / "a").read_bytes() == b"r\\udcff"
 
 
 @given(JSON)

@@ -95,7 +95,7 @@ def test_fewer_than_six_pairs_are_not_tested_and_do_not_count_in_the_correction(
     few = np.where(np.arange(7) < 5, REFERENCE + 0.1, np.nan)
     clear = REFERENCE + np.arange(1, 8) / 100
     found = subjects.wilcoxon_holm(REFERENCE, {"few": few, "clear": clear})
-    assert list(found) == ["clear"]
+    assert found["few"] == subjects.UNTESTED
     assert found["clear"].p == pytest.approx(2 / 2**7)
 
 
@@ -124,7 +124,37 @@ def test_the_direction_is_that_of_the_one_sided_test_that_is_surer_and_of_the_me
     above, below = (wilcoxon(difference, alternative=side).pvalue for side in ("greater", "less"))
     means_of_two = (difference[:, None] + difference)[np.triu_indices(15)] / 2  # Hodges & Lehmann 1963
     assert found.direction == (1 if above < below else -1) == np.sign(np.median(means_of_two))
-    assert subjects.wilcoxon_holm(values, {"a": reference})["a"] == subjects.PairedTest(found.p, -found.direction)
+    turned = subjects.PairedTest(found.p, -found.direction, found.least)
+    assert subjects.wilcoxon_holm(values, {"a": reference})["a"] == turned
+
+
+@pytest.mark.parametrize("people", [6, 7, 12])
+def test_the_least_p_is_that_of_people_who_are_all_on_one_side(people: int) -> None:
+    reference = np.arange(1.0, people + 1)
+    clear = {"mean": reference / 2, "atlas": reference / 3, "dark": reference / 4}
+    mixed = np.where(np.arange(people) % 2, reference - 1, reference + 1)
+    found = subjects.wilcoxon_holm(reference, {**clear, "same": reference})
+    beside = subjects.wilcoxon_holm(reference, {"mean": reference / 2, "atlas": mixed, "dark": mixed})
+    for name in clear:
+        assert found[name].least == pytest.approx(found[name].p)  # it is reached
+    assert beside["mean"].least == pytest.approx(found["mean"].p)  # whatever is seen
+
+
+def test_the_least_p_of_a_few_people_beside_many_methods_is_one() -> None:
+    reference = np.arange(1.0, 7.0)
+    found = subjects.wilcoxon_holm(reference, {str(number): reference / (number + 2) for number in range(33)})
+    assert {test.least for test in found.values()} == {1.0}  # 33 · 2 / 2 ** 6 > 1
+
+
+@pytest.mark.parametrize(("many", "few", "expected"), [(30, 6, [2 / 2**29, 2 / 2**6]), (7, 6, [4 / 2**7, 4 / 2**7])])
+def test_the_least_p_of_a_method_with_fewer_pairs_is_corrected_for_those_alone_that_cannot_come_before_it(
+    many: int, few: int, expected: list[float]
+) -> None:
+    reference = np.arange(1.0, many + 1)
+    others = {"many": reference / 2, "few": np.where(np.arange(many) < few, reference / 2, np.nan)}
+    found = subjects.wilcoxon_holm(reference, others)
+    assert [found[name].least for name in others] == pytest.approx(expected)
+    assert [found[name].p for name in others] == pytest.approx(expected)
 
 
 def test_the_direction_is_that_of_ranks_whatever_the_mean_says() -> None:
@@ -176,4 +206,4 @@ def test_wilcoxon_with_holms_correction_equals_statsmodels() -> None:
     expected = multipletests(raw, method="holm")[1]
     found = subjects.wilcoxon_holm(reference, others)
     np.testing.assert_allclose([test.p for test in found.values()], expected)
-    assert subjects.wilcoxon_holm(reference[:5], {"a": others["a"][:5]}) == {}
+    assert subjects.wilcoxon_holm(reference[:5], {"a": others["a"][:5]}) == {"a": subjects.UNTESTED}

@@ -133,4 +133,5 @@ def test_bold_in_a_paper_is_what_the_report_calls_better_or_worse(
     told = {"all": {"auroc": found.model_dump()}, "kinds": {}, "sites": {}}
     results = run_results(evaluation={"federated": ours, "local": theirs}, differences={"local": told})
     bold = best({"federated": ours, "local": theirs}, {"local": found})
-    assert verdict(results, "local", "auroc") == {"federated": "better", "local": "worse", "": "tied"}[bold]
+    undecided = "tied" if patients == 6 else "too few"
+    assert verdict(results, "local", "auroc") == {"federated": "better", "local": "worse", "": undecided}[bold]

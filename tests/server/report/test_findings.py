@@ -210,7 +210,10 @@ def test_with_fewer_than_six_patients_nothing_is_called_better(patients: int, be
     found["evaluation"]["atlas"] = model(0.8, 0.5, n=patients)
     text = said(found)
     assert [word in " ".join(text) for word in ("better", "95 % interval", "seed")] == [better, better, better]
-    alone = "It is not distinguishable from each site training alone by AUROC (+0.100) or average precision (+0.100)."
+    alone = (
+        "It is tested on too few patients to be told from each site training alone by AUROC (+0.100) or average "
+        "precision (+0.100)."
+    )
     assert (alone in text) != better
 
 

@@ -39,7 +39,7 @@ def trained(found: dict[str, Any], name: str, means: list[float]) -> None:
 def test_the_first_sentence_says_whether_lesions_are_found_and_the_next_names_chance_of_both_figures() -> None:
     found = metrics() | {"lesion_share": {"all": 0.0213, "sites": {"a": 0.02}}}
     assert said(found) == [
-        "The federated model finds lesions in part.",
+        "Voxel by voxel the federated model is partly precise for lesions.",
         "It reaches AUROC 0.900 (chance 0.5) and average precision 0.200 (chance 0.021), means over 20 patients.",
     ]
 
@@ -56,40 +56,68 @@ def test_kinds_of_lesion_are_told_apart_and_a_kind_at_chance_is_warned_of() -> N
         MS=(0.97, 0.5, 9), tumour=(0.97, 0.93, 9), FCD=(0.54, 0.005, 6), WMH=(0.99, 0.84, 4)
     )
     text = said(found)
-    assert text[0] == "The federated model finds tumours well, MS in part and no FCD."
+    assert text[0] == "Voxel by voxel the federated model is precise for tumours, partly for MS and not for FCD."
     assert "Too few patients to say more of WMH (4)." in text
     assert "Do not use this map for FCD: its ranking is no better than chance (AUROC 0.540; chance 0.5)." in text
 
 
 @pytest.mark.parametrize(
-    ("hits", "intervals", "expected"),
+    ("hits", "intervals", "false", "expected"),
     [
         (
             30,
             "bootstrap",
-            ": at the run's threshold it touches 40 % of a patient's lesions on average, some in 30 of 36 patients, "
-            "with 3.11 false clusters in each.",
+            36,
+            "The federated model finds lesions in 30 of 36 patients: its most suspicious clusters, at most ten in a "
+            "scan, at the run's threshold or above it, touch 40 % of a patient's lesions on average, and 3.11 of them "
+            "touch none.",
         ),
         (
             None,
             "bootstrap",
-            ": at the run's threshold it touches 40 % of a patient's lesions on average, some in 0 of 36 patients, "
-            "with 3.11 false clusters in each.",
+            36,
+            "The federated model finds lesions in 0 of 36 patients: its most suspicious clusters, at most ten in a "
+            "scan, at the run's threshold or above it, touch 40 % of a patient's lesions on average, and 3.11 of them "
+            "touch none.",
         ),
-        (None, "moments", "."),  # a hospital may have kept the number to itself
+        *(  # a hospital tells a number only if it is that of all its patients: 12 may have been 35
+            (
+                hits,
+                "moments",
+                50,  # people without a lesion among them
+                "The federated model finds lesions: its most suspicious clusters, at most ten in a scan, at the run's "
+                "threshold or above it, touch 40 % of a patient's lesions on average.",
+            )
+            for hits in (None, 12)
+        ),
+        (
+            36,
+            "moments",
+            36,
+            "The federated model finds lesions in 36 of 36 patients: its most suspicious clusters, at most ten in a "
+            "scan, at the run's threshold or above it, touch 40 % of a patient's lesions on average, and 3.11 of them "
+            "touch none.",
+        ),
     ],
 )
 def test_in_how_many_patients_a_lesion_is_touched_is_how_many_have_a_rank_of_the_first_hit(
-    hits: int | None, intervals: str, expected: str
+    hits: int | None, intervals: str, false: int, expected: str
 ) -> None:
     found = metrics()
-    figures = {"lesion_sensitivity": (0.4, 36), "false_clusters": (3.11, 36)} | (
+    figures = {"lesion_sensitivity": (0.4, 36), "false_clusters": (3.11, false)} | (
         {"cluster_rank": (1.0, hits)} if hits else {}
     )
     found["evaluation"]["federated"]["all"] |= {
         name: {"mean": mean, "sd": 0.1, "n": n, "ci95": [0, 4]} for name, (mean, n) in figures.items()
     }
-    assert said(found | {"intervals": intervals})[0] == f"The federated model finds lesions in part{expected}"
+    text = said(found | {"intervals": intervals})
+    assert text[:2] == [expected, "Voxel by voxel it is partly precise for lesions."]
+
+
+def test_of_hospitals_that_say_no_average_precision_nothing_is_called_precise() -> None:
+    found = metrics()
+    del found["evaluation"]["federated"]["all"]["auprc"]
+    assert said(found)[0] == "Voxel by voxel the federated model is above chance; how precise it is nobody says."
 
 
 @pytest.mark.parametrize(
@@ -106,7 +134,7 @@ def test_of_a_model_near_or_below_chance_the_map_is_not_to_be_used(auroc: float,
     found["evaluation"]["federated"] = model(auroc)
     text = said(found)
     assert text[0] == f"Do not use this map: the federated model is {why}."
-    assert not any("finds" in sentence for sentence in text)
+    assert not any("precise" in sentence for sentence in text)
     assert reasons_against(run_results(**found))
 
 
@@ -144,7 +172,7 @@ def test_below_a_trivial_baseline_the_map_is_not_to_be_used(beside: dict[str, An
     found["evaluation"]["atlas"] = model(0.9, 0.2)
     text = said(found)
     assert text[0].startswith("Do not use this map: the trivial baseline atlas finds lesions better.") != use
-    assert any(sentence.startswith("The federated model finds") for sentence in text)
+    assert any(sentence.startswith("Voxel by voxel the federated model is") for sentence in text)
 
 
 @pytest.mark.parametrize("other", ["pooled", "local", "leave-one-site-out", "borrowed"])
@@ -196,7 +224,7 @@ def test_people_read_of_a_model_by_what_it_is_called_and_not_by_its_name_in_file
         "titles": {"flair-intensity-units+edge-5mm": "FLAIR intensity", "federated": "federated VAE (FedProx)"}
     }
     text = said(found)
-    assert text[0].startswith("The federated VAE (FedProx) finds")
+    assert text[0].startswith("Voxel by voxel the federated VAE (FedProx) is")
     assert text[-1] == "No better than FLAIR intensity."
 
 
@@ -208,7 +236,7 @@ def test_a_kind_that_a_baseline_surely_finds_better_is_not_to_be_looked_for_with
     found["evaluation"]["federated"]["kinds"] = of_kinds(tumour=(0.9, 0.5, 6))
     one = {"mean": -0.1, "ci95": [-0.2, high]}
     found["differences"]["atlas"] = {**BETTER, "kinds": {"tumour": {"auprc": one}}}
-    assert ("Do not use this map for tumours: atlas scores higher there." in said(found)) == worse
+    assert ("Do not use this map for tumours: atlas scores higher there, beyond the interval." in said(found)) == worse
 
 
 @pytest.mark.parametrize(("another", "worse"), [(0.3, True), (0.6, False)])
@@ -227,7 +255,7 @@ def test_a_baseline_is_better_only_beside_every_training(another: float, worse: 
 @pytest.mark.parametrize(
     ("auroc", "another", "expected"),
     [
-        (0.62, 0.55, "The"),
+        (0.62, 0.55, "partly precise for lesions"),
         (0.62, 0.49, "not distinguishable"),
         (0.4, 0.45, "below"),
         (0.4, 0.51, "not distinguishable"),
@@ -238,7 +266,7 @@ def test_a_model_is_beside_chance_as_in_each_training(auroc: float, another: flo
     found["evaluation"]["federated"] = model(auroc)
     trained(found, "federated", [auroc, another])
     assert expected in said(found)[0]
-    assert bool(reasons_against(run_results(**found))) == (expected != "The")
+    assert bool(reasons_against(run_results(**found))) == (expected != "partly precise for lesions")
 
 
 def test_where_nobody_with_a_lesion_was_tested_the_first_sentence_says_so() -> None:
@@ -273,6 +301,27 @@ def test_a_model_is_better_only_where_the_interval_and_the_corrected_test_say_so
     assert any(sentence.startswith("Better than atlas") for sentence in headline(results))  # no test is known
     assert any(sentence.startswith(expected) for sentence in headline(tested))
     assert any(sentence.startswith("Better than atlas") for sentence in headline(tested)) == (p < 0.05)
+
+
+def test_where_the_test_could_tell_nothing_apart_no_model_is_called_no_better() -> None:
+    """Seven patients, all of them higher than by each of four others, have a corrected p of 0.062: once "no better"."""
+    found = metrics(atlas=BETTER, flat=TIED)
+    found["evaluation"] |= {"federated": model(0.9, n=7), "atlas": model(0.8, n=7), "flat": model(0.9, n=7)}
+    results = run_results(**found)
+    for least, expected in ((0.0625, False), (0.0469, True)):
+        test = PairedTest(least, 1, least)
+        text = headline(tested := results.tested({m: {"atlas": test, "flat": test} for m in ("auroc", "auprc")}))
+        assert ("Better than atlas (average precision +0.100); no better than flat." in text) == expected
+        few = "Too few patients to be told from atlas (average precision +0.100) and flat (average precision +0.020)."
+        assert (few in text) != expected
+        assert in_short(tested).endswith("; too few to say whether better than trivial baselines") != expected
+
+
+@pytest.mark.parametrize(("by", "expected"), [(0.009, "Hardly better than"), (0.011, "Better than")])
+def test_what_nobody_would_notice_is_hardly_better_however_surely(by: float, expected: str) -> None:
+    found = metrics(atlas=difference(by, by / 2, 2 * by))
+    found["evaluation"]["atlas"] = model(0.9 - by, 0.2 - by)
+    assert any(sentence.startswith(f"{expected} atlas (") for sentence in said(found))
 
 
 def test_a_baseline_that_is_above_by_the_interval_alone_is_warned_of_and_not_called_better() -> None:

@@ -8,6 +8,7 @@ import pytest
 from compared import difference, metrics, unseen
 from run_results import run_results
 
+from normfed_common.metrics.subjects import PairedTest
 from normfed_server.report.headline import headline
 from normfed_server.report.worth import worth
 
@@ -56,6 +57,26 @@ def test_where_one_that_trains_nothing_is_tested_too_all_are_spoken_of(local: di
     found = metrics(local=local) | {"trained": ["b", "c"]}
     (sentence,) = said(found)
     assert sentence.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("borrowed", "end"),
+    [
+        (TIED, "."),
+        (
+            BETTER,
+            "; one that does not train gains over the mean of the others' models: that is what this federation is for.",
+        ),
+    ],
+)
+def test_of_patients_whom_the_test_could_never_tell_apart_that_is_said_and_how_many_they_are(
+    borrowed: dict[str, Any], end: str
+) -> None:
+    found = metrics(local=BETTER) | {"unseen": unseen(borrowed, TIED)}
+    found["differences"]["local"]["all"]["auprc"]["n"] = 7  # of 20 whom the federated model was tested on
+    results = run_results(**found).tested({"auprc": {"local": PairedTest(0.0625, 1, 0.0625)}})
+    few = "7 patients are too few to tell whether hospitals that train gain by average precision over their own models"
+    assert worth(results) == [f"{few} (+0.100){end}"]
 
 
 def test_nothing_is_said_of_few_patients_nor_where_one_hospital_trained_or_nobody_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import datetime
 from pathlib import Path
@@ -70,6 +71,12 @@ def test_where_no_folder_can_be_made_another_is_asked_for(study: StudyConfig, tm
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match=r"cannot be made \(Not a directory\)\. Choose another folder with --out"):
         runs.begin(study, tmp_path / "file")
+
+
+def test_a_folder_that_a_runs_files_cannot_name_is_refused(study: StudyConfig, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"the path is not UTF-8.* Choose another folder with --out"):
+        runs.begin(study, tmp_path / os.fsdecode(b"r\xff"))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("link", ["events.jsonl", "arms/federated", "tables"])

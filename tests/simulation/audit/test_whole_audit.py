@@ -37,7 +37,9 @@ def run(
 ) -> Path:
     """A finished run."""
     folder = tmp_path_factory.mktemp("audited")
-    text = study.model_dump(mode="json") | {"model": MODELS[request.param], "comparisons": NOTHING_BESIDE}
+    text = study.model_dump(mode="json") | {"model": MODELS[request.param]}
+    if request.param != "atlas":  # whose run has all that may lie beside, the pooled site too
+        text["comparisons"] = NOTHING_BESIDE
     (folder / "study.yaml").write_text(yaml.safe_dump(text))
     normfed("simulate", folder / "study.yaml", "--out", folder / "runs", "--workers", 0, "--quiet")
     return run_folder(folder / "runs")

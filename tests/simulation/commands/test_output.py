@@ -33,7 +33,7 @@ def test_whoever_stops_it_and_however_is_told_what_goes_on(sent: signal.Signals,
     out, before = io.StringIO(), signal.getsignal(signal.SIGTERM)
 
     def work() -> None:
-        with resumable(Console(file=out, width=300), "normfed simulate --resume runs/x", lambda: True):
+        with resumable(Console(file=out, width=300), lambda: "normfed simulate --resume runs/x", lambda: True):
             os.kill(os.getpid(), sent)
 
     with pytest.raises(typer.Exit) as stopped:

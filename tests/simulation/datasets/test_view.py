@@ -177,6 +177,9 @@ def test_patients_of_one_dataset_and_healthy_people_of_another_are_one_federatio
     with pytest.raises(DatasetError, match=r"has a person sub-IXI002, as another of the datasets has\."):
         together_as_bids([sources[0], downloads.ixi(tmp_path / "again")], study_of(None))
     assert together_as_bids([], study_of(None)) is None
+    odd = tmp_path / os.fsdecode(b"d\xff")
+    with pytest.raises(DatasetError, match=r"d\udcff: its path is not UTF-8"):  # once sites.json could not be written
+        together_as_bids([odd], study_of(None))
 
 
 def test_a_folder_that_nothing_knows_is_one_sentence(tmp_path: Path) -> None:
