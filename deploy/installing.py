@@ -1,4 +1,5 @@
-"""Run pip and show how far it is: on a terminal the latest step on one line, elsewhere a line per large download.
+"""Run pip and show how far it is: a line per large download, and when all is there; the same on a terminal, whose log
+`script` keeps.
 
 python deploy/installing.py PIP install ...
 
@@ -12,41 +13,24 @@ import subprocess
 import sys
 from collections import deque
 
-STEP = re.compile(r"\s*(Collecting|Downloading|Building|Preparing|Installing) \S.*")
 LARGE = re.compile(r"\s*Downloading (?P<name>\S+) \((?P<size>[0-9.]+ (?:MB|GB))\)")
-ANEW = "\r\033[K"  # the line begins anew
 LEAST_MB = 20.0
-WIDTH = 76  # columns of a step
 KEPT = 200  # lines of what went wrong
 
 
 def main(command: list[str]) -> int:
     """Run it; returns its exit code."""
     said: deque[str] = deque(maxlen=KEPT)
-    drawn = sys.stdout.isatty()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             said.append(line)
-            shown = step(line) if drawn else stage(line)
-            if shown:
-                show(f"{ANEW}  {shown}" if drawn else f"  {shown}\n")
-    if drawn:
-        show(ANEW)
+            if shown := stage(line):
+                sys.stdout.write(f"  {shown}\n")
+                sys.stdout.flush()
     if process.returncode:
         sys.stderr.writelines(said)
     return process.returncode
-
-
-def show(text: str) -> None:
-    """At once."""
-    sys.stdout.write(text)
-    sys.stdout.flush()
-
-
-def step(line: str) -> str:
-    """What pip does now; nothing of a line that says something else."""
-    return line.strip()[:WIDTH] if STEP.match(line) else ""
 
 
 def stage(line: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from normfed_common.deployment.terminal import NOTHING, print_table, wide_in_a_file
+from normfed_common.foundation.errors import UserError
 from normfed_common.wording.commands import as_typed
 from normfed_common.wording.machine import say
 from normfed_common.wording.terminal_text import plain
@@ -51,8 +52,10 @@ class OfStudy:
     sites: tuple[str, ...] | None
 
 
-def inspect(dataset: Dataset, check: bool, every: bool, title: Path, study: OfStudy | None, as_json: bool) -> None:
+def inspect(dataset: Dataset, check: bool, every: bool, title: Path, study: OfStudy | None, as_json: bool) -> int:
     """Show what is in a BIDS dataset, per site, and what is wrong with it; on a terminal at the study's sites alone.
+
+    Returns the exit code: 2 where the study cannot begin with these people.
 
     Parameters
     ----------
@@ -67,6 +70,7 @@ def inspect(dataset: Dataset, check: bool, every: bool, title: Path, study: OfSt
         _remark(wide_in_a_file(), _cannot_begin(study))
     else:
         _show(dataset, check, every, title, study)
+    return UserError.exit_code if study is not None and study.cast.why_not else 0
 
 
 def _say(dataset: Dataset, check: bool, title: Path, study: OfStudy | None) -> None:

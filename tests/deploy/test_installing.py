@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -30,3 +32,18 @@ def test_large_downloads_are_a_line_each_and_all_is_said_only_if_it_fails(code: 
         "  Installing what was downloaded",
     ]
     assert ("Collecting torch" in ended.stderr, "ERROR" in ended.stderr) == (bool(code), bool(code))
+
+
+def test_a_terminal_whose_log_is_kept_gets_the_same_handful_of_lines() -> None:
+    """Once every step of pip was drawn over the one before, which the log of `script` keeps: 230 of them."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, SCRIPT, sys.executable, "-c", PIP.format(code=0)]
+    assert subprocess.run(command, stdout=theirs, stderr=theirs, check=False).returncode == 0
+    os.close(theirs)
+    shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert shown.split("\r\n") == [
+        "  Downloading torch-2.13-cp311.whl, 180.1 MB",
+        "  Installing what was downloaded",
+        "",
+    ]

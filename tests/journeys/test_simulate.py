@@ -398,6 +398,9 @@ def test_new_scans_are_scored_like_those_of_the_run(run: Path, hospitals: Path, 
     ],
 )
 def test_scans_that_cannot_be_scored_are_named(run: Path, tmp_path: Path, names: list[str], sentence: str) -> None:
+    for path in (tmp_path / name for name in names):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
     refused = normfed("score", run, *(tmp_path / name for name in names), "--out", tmp_path / "maps")
     assert refused.exit_code == 2
     assert sentence in refused.output

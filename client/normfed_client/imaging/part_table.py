@@ -26,7 +26,8 @@ def print_roles(console: Console, sites: Collection[str], title: str, cast: Cast
         f"on whoever is held out. {_held_out_for(sites, cast)}"
     ]
     if any(FEW in cell for row in rows for cell in row):
-        said.append(f"Too few: less than federation.minimum_cohort, {cast.minimum}; the site has no part in it.")
+        least = f"less than federation.minimum_cohort, {cast.minimum}"
+        said.append(f"Too few: {least}; the site takes no part in what the column says.")
     console.print(f"[dim]{' '.join(said)}[/]", highlight=False)
 
 

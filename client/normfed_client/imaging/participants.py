@@ -50,7 +50,8 @@ def read_participants(path: Path) -> dict[str, Participant]:
         rows = list(csv.DictReader(text.splitlines(), delimiter="\t"))
     except FileNotFoundError as error:
         raise DatasetError(
-            f"{path}: missing. It says which person belongs to which site (columns participant_id, site)."
+            f"{path}: missing. It says which person belongs to which site (columns participant_id, site); scans alone, "
+            f"without it, can be scored with the model of a run: `normfed score RUN {path.parent} --out DIR`."
         ) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(

@@ -49,6 +49,8 @@ def gather(
             files += _folder(path, found)
         elif not path.exists() and not NIFTI.search(path.name):
             raise DatasetError(f"{path}: no such file or folder. Give scans (.nii.gz), folders or BIDS datasets.")
+        elif not os.path.lexists(path):  # links to nowhere, as of git-annex, are said by whoever opens them
+            found.refused.append(_refused(path, "no such file. Check its name and folder."))
         else:
             files.append(path)
     _add_files(list(dict.fromkeys(files)), found)
@@ -124,13 +126,15 @@ def _add_files(files: Sequence[Path], found: Gathered) -> None:
     _add_loose(others, found)
 
 
+def _refused(path: Path, why: str) -> PersonScore:
+    return PersonScore(label_of(NIFTI.sub("", path.name)), None, FAILED, f"{path}: {why}", sources=(path.name,))
+
+
 def _add_loose(files: Sequence[Path], found: Gathered) -> None:
     for path in files:
         if file_name(path) is None:
             why = "the name does not say the modality; expected it to end in _T1w.nii.gz, _FLAIR.nii.gz and the like"
-            reason = f"{path}: {why}. Rename it, or give it with --t1w, --flair, ..."
-            row = PersonScore(label_of(NIFTI.sub("", path.name)), None, FAILED, reason, sources=(path.name,))
-            found.refused.append(row)
+            found.refused.append(_refused(path, f"{why}. Rename it, or give it with --t1w, --flair, ..."))
     surroundings = loose.Surroundings()
     for (person, session), group in loose.groups(files).items():
         named = tuple(group.images.values())
@@ -157,6 +161,9 @@ def _add_modalities(given: Mapping[str, Path], found: Gathered, data: DataConfig
     group = loose.Group(names={}, images=dict(given))
     for modality, path in given.items():
         name = file_name(path)
+        if name and name.modality and name.modality != modality:
+            says = f"given as {modality}, and its name says {name.modality}"
+            raise DatasetError(f"{path}: {says}. Give it as that, or rename it.")
         group.names[modality] = name or FileName(stem_of(path), None, modality, {})
     if found.asked:
         (asked,) = found.asked

@@ -33,6 +33,7 @@ class ScoreScreen(ScoreListener):
         self._refused = 0
         self._as_json = as_json
         self._console = Console(stderr=True)
+        self._at_once = as_json or self._console.is_terminal  # failures; else in the summary alone
         columns = (
             TextColumn("Scoring"),
             BarColumn(bar_width=16),
@@ -68,7 +69,8 @@ class ScoreScreen(ScoreListener):
         self._progress.update(self._task, total=people)
         self._refused = len(refused)
         self.rows += refused
-        print_problems(self._progress.console, _problems(refused), "Cannot be scored")
+        if self._at_once:
+            print_problems(self._progress.console, _problems(refused), "Cannot be scored")
         for row in refused:
             self._print_json(row)
 
@@ -80,7 +82,7 @@ class ScoreScreen(ScoreListener):
         """See `ScoreListener`."""
         self.rows.append(row)
         self._progress.update(self._task, completed=len(self.rows) - self._refused)
-        if row.status == FAILED:
+        if row.status == FAILED and self._at_once:
             self.warn(f"{row.name}: {_why(row)}")
         for remark in row.remarks:
             self.warn(f"{row.name}: {remark}")
@@ -109,7 +111,8 @@ class ScoreScreen(ScoreListener):
             console.print(f"[dim]{_explained(scored)}[/]", highlight=False)
             if any(row.abnormal_share is None for row in scored):
                 console.print("[dim]The run has no threshold on this scale, so no share and no clusters.[/]")
-        print_problems(console, _problems([row for row in rows if row.status == FAILED]), "Not scored")
+        if not (self._at_once and sys.stdout.isatty()):  # else they stand above
+            print_problems(console, _problems([row for row in rows if row.status == FAILED]), "Not scored")
         if out is not None:
             console.print(f"{len(scored)} of {len(rows)} scored: {plain(str(out))}", highlight=False, soft_wrap=True)
 

@@ -127,6 +127,8 @@ class Metric:
         ``scores``: no threshold and no normal people, so that it is also computed where models are only ranked.
     lowest, highest
         No scan can have less or more: a site whose sums say otherwise is not believed.
+    most
+        Of the ones that come with normfed, what a scan can have at most where sites are believed more; None elsewhere.
     unit
         ``SHARE``, or what is counted or measured.
     chance
@@ -159,6 +161,12 @@ class Metric:
     shown: frozenset[Place] = frozenset({"differences"})
     about: str = ""
     cited: tuple[str, ...] = ()
+    most: float | None = None
+
+    @property
+    def range(self) -> str:
+        """What a scan can have, ``0 to 1``."""
+        return f"{self.lowest:g} to {self.highest if self.most is None else self.most:g}"
 
     def __post_init__(self) -> None:
         if not (np.isfinite([self.lowest, self.highest]).all() and self.lowest < self.highest):

@@ -48,7 +48,7 @@ def _brief(metric: Metric) -> str:
 def _facts(metric: Metric) -> dict[str, str]:
     return {
         "says": metric.about,
-        "range": f"{metric.lowest:g} to {metric.highest:g}, {metric.unit}",
+        "range": f"{metric.range}, {metric.unit}",
         "better": "higher" if metric.higher_is_better else "lower",
         "chance": "" if metric.chance is None else f"{metric.chance:g}",
         "needs": "a threshold, from normal people" if metric.needs == "threshold" else "no threshold",
@@ -62,7 +62,7 @@ def _item(metric: Metric) -> dict[str, Any]:
         "title": metric.title,
         "about": metric.about,
         "lowest": metric.lowest,
-        "highest": metric.highest,
+        "highest": metric.highest if metric.most is None else metric.most,
         "unit": metric.unit,
         "higher_is_better": metric.higher_is_better,
         "chance": metric.chance,

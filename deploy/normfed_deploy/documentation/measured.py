@@ -47,4 +47,4 @@ def _explained(terms: Iterable[Term]) -> str:
 
 def _range(metric: Metric) -> str:
     unit = "" if metric.unit == SHARE else f" {metric.unit}"
-    return f"{metric.lowest:g} to {metric.highest:g}{unit}"
+    return f"{metric.range}{unit}"

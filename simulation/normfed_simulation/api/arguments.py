@@ -11,8 +11,17 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from normfed_common.foundation.errors import UserError
+from normfed_common.study.config import StudyConfig
+from normfed_simulation.watcher import Watcher
 
-PLAIN: Mapping[Any, str] = {str: "text", int: "a whole number", bool: "True or False", NoneType: "None"}
+PLAIN: Mapping[Any, str] = {
+    str: "text",
+    int: "a whole number",
+    bool: "True, False",
+    NoneType: "None",
+    StudyConfig: "a resolved study",
+    Watcher: "an object with begin, advance, warn and training",
+}
 LONGEST = 60  # letters of a value that is shown
 GATHERED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 

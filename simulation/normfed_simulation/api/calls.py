@@ -54,8 +54,12 @@ def simulate(
         Folder in which the run folder is made.
     progress
         True shows how far along the run is, on the screen or in the notebook; False shows nothing.
-    engine, device, workers
-        What it is computed with, see `Means`.
+    engine
+        Who carries the messages: `local`, or `ray` where that is installed.
+    device
+        auto, cpu, cuda, or cuda:1 for the second GPU.
+    workers
+        Processes; 0 does all the work in this one, None takes one per core.
     hospital_times
         Whether to simulate how late real hospitals answer, on a virtual clock.
     attacks

@@ -56,8 +56,10 @@ def score(
     -------
     A row for every person and session, those who could not be scored too: ``status`` is `scored` or `failed`, and
     ``reason`` says why; ``anomaly_map``, ``p_value_map`` and ``cluster_table`` are paths. ``subject`` and ``session``
-    are as in the other frames; the other columns are the fields of `PersonScore`. What else is to be known, such as
-    that somebody withdrew from the run, is in ``attrs["notes"]``.
+    are as in the other frames; ``subject_score`` is the 98 % quantile of the anomaly in the brain, ``abnormal_share``
+    the share of its voxels, ``clusters`` how many there are and ``largest_cluster_ml`` the volume of the largest;
+    ``brain`` is where the mask is from, ``sources`` the names of the scans, ``remarks`` what the model says. What else
+    is to be known, such as that somebody withdrew from the run, is in ``attrs["notes"]``.
 
     Raises
     ------

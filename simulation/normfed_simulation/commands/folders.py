@@ -51,7 +51,7 @@ def inspect(
     of_study = None
     if study is not None and loaded is not None:
         of_study = inspection.OfStudy(study, foreseen(loaded, dataset), loaded.data.sites)
-    inspection.inspect(dataset, check, every, folder, of_study, as_json)
+    code = inspection.inspect(dataset, check, every, folder, of_study, as_json)
     if quality:
         from normfed_client.operation.commands.quality import look_at_sites
 
@@ -63,6 +63,8 @@ def inspect(
         write_page(page, dataset, dataset if before == root else read_dataset(before), split)
         if not as_json:
             typer.echo(f"Page: {page}")
+    if code:
+        raise typer.Exit(code)
 
 
 @wraps(cli.preprocess)

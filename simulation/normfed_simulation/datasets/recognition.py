@@ -85,7 +85,7 @@ def recognised(folder: Path) -> tuple[str, Downloaded] | None:
     if table.exists() and not _has_sites(folder):
         return "bids", Bids(Columns(), 0, folder)  # which says what its table lacks
     if table.exists() or any(folder.glob("sub-*")):
-        return None  # a BIDS dataset that lacks something: whoever reads it says what
+        return None  # a BIDS dataset that lacks something, or scans alone: whoever reads it says what
     raise DatasetError(
         f"{table}: missing, and the folder is not laid out as any public dataset that is read as it comes "
         f"({', '.join(downloaded())}); found {listed(folder)}. Give the folder that `normfed datasets NAME` describes, "

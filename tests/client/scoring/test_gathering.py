@@ -212,6 +212,21 @@ def test_what_is_not_there_is_said_before_anything_else(tmp_path: Path) -> None:
         of([tmp_path])
 
 
+@pytest.mark.parametrize("name", ["nope.nii.gz", "sub-1_T1w.nii.gz"])
+def test_a_scan_that_is_not_there_is_said_to_be_so_and_stops_nobody(tmp_path: Path, name: str) -> None:
+    """Once `nope.nii.gz` was said to be badly named."""
+    (there,) = touched(tmp_path, "sub-2_T1w.nii.gz")
+    found = of([tmp_path / name, there], T1)
+    assert [row.reason for row in found.refused] == [f"{tmp_path / name}: no such file. Check its name and folder."]
+    assert [asked.visit.name for asked in found.asked] == ["sub-2"]
+
+
+def test_a_scan_given_as_another_modality_than_its_name_says_is_refused(tmp_path: Path) -> None:
+    (flair,) = touched(tmp_path, "sub-1_FLAIR.nii.gz")
+    with pytest.raises(DatasetError, match=r"FLAIR\.nii\.gz: given as T1w, and its name says FLAIR\."):
+        gather([], {"T1w": flair}, [], DataConfig(modalities=("T1w",)))
+
+
 def test_what_is_odd_about_a_dataset_is_noted_of_whom_it_is_asked(tmp_path: Path) -> None:
     data = cohorts.write(tmp_path, {"a": {"control": 2}})
     (mask,) = (data / "derivatives" / "masks" / "sub-acontrol00").rglob("*brain_mask.nii.gz")

@@ -44,6 +44,7 @@ def test_the_table_says_who_was_scored_and_who_was_not_and_why(dataset: Path, ru
     assert "10.0" in result.stdout or "9.9" in result.stdout  # % of the brain are at or above the rank 0.9
     assert "sub-p: the model needs T1w, FLAIR; FLAIR is missing" in result.stdout
     assert f"2 of 3 scored: {tmp_path / 'maps'}" in result.stdout
+    assert result.output.count("FLAIR is missing") == 1  # once it stood on both outputs
 
 
 def test_all_scored_is_0_and_nobody_is_2(dataset: Path, run: Path, tmp_path: Path) -> None:
@@ -93,6 +94,7 @@ def test_a_remark_and_a_name_are_said_as_they_are_and_do_nothing_to_the_terminal
     (tmp_path / "[").mkdir()
     out = tmp_path / "[" / "]"  # a path that closes what is not open
     bad = tmp_path / "[red]\x1b[2Jx.nii.gz"
+    bad.touch()
     scans = [*map(str, tmp_path.glob("*control00*.nii.gz")), str(bad)]
     result = CliRunner().invoke(app, [str(run), *scans, "--out", str(out)])
     assert result.exit_code == 3, result.output

@@ -43,7 +43,7 @@ def test_what_annotations_take_is_taken(kind: Any, good: list[Any], bad: list[An
 def test_what_is_taken_is_said_in_words() -> None:
     assert said(str) == "text"
     assert said(PLACES | None) == "a path, a list of such or None"
-    assert said(bool | Watcher) == "True or False or a Watcher"
+    assert said(bool | Watcher) == "True, False or an object with begin, advance, warn and training"
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,16 @@ def test_what_is_taken_is_said_in_words() -> None:
             lambda: normfed.simulate("demo", workers="two"),  # type: ignore[arg-type]
             "workers: takes a whole number or None, not 'two'.",
         ),
-        (lambda: normfed.simulate(None), "study: takes a path, a mapping or a StudyConfig, not None."),  # type: ignore[arg-type]
+        (lambda: normfed.simulate(None), "study: takes a path, a mapping or a resolved study, not None."),  # type: ignore[arg-type]
         (lambda: normfed.compare("demo", repeats="3"), "repeats: takes a whole number or None, not '3'."),  # type: ignore[arg-type]
         (lambda: normfed.resume(3), "run: takes a path, not 3."),  # type: ignore[arg-type]
         (lambda: normfed.open_run(3), "run: takes a path, not 3."),  # type: ignore[arg-type]
         (lambda: normfed.OpenRun(3), "folder: takes a path, not 3."),  # type: ignore[arg-type]
         (lambda: normfed.inspect(None), "data: takes a path, not None."),  # type: ignore[arg-type]
-        (lambda: normfed.example_data(progress=3), "progress: takes True or False or a Watcher, not 3."),  # type: ignore[arg-type]
+        (
+            lambda: normfed.example_data(progress=3),
+            "progress: takes True, False or an object with begin, advance, warn and training, not 3.",
+        ),  # type: ignore[arg-type]
         (lambda: normfed.score("run", [1], out="o"), "inputs: takes a path or a list of such, not [1]."),  # type: ignore[list-item]
         (lambda: normfed.try_model(3, int), "name: takes text, not 3."),  # type: ignore[arg-type]
     ],

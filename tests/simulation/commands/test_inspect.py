@@ -186,6 +186,21 @@ def test_a_group_that_the_study_calls_healthy_is_not_missed(tmp_path: Path) -> N
     assert "cannot begin" in remark
 
 
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_where_the_study_cannot_begin_the_exit_code_says_so(
+    data: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    assert normfed("inspect", data, "--study", study(tmp_path), *options).exit_code == 0
+    cannot = study(tmp_path, STUDY.replace("d: ", "nowhere: "))
+    assert normfed("inspect", data, "--study", cannot, *options).exit_code == 2
+
+
+def test_of_scans_alone_it_is_said_what_can_be_done_with_them(tmp_path: Path) -> None:
+    (tmp_path / "sub-1_T1w.nii.gz").touch()
+    with pytest.raises(DatasetError, match=r"participants\.tsv: missing\. .*`normfed score RUN \S+ --out DIR`"):
+        normfed("inspect", tmp_path)
+
+
 def test_the_dataset_is_read_once(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
     monkeypatch.setattr(bids, "read_dataset", lambda root: read.append(root) or read_dataset(root))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from normfed_common.metrics.base import Metric
+from normfed_common.metrics.segmentation import MAXIMUM_CLUSTERS
 
 CLUSTERS = "clusters"
 # A bound on what a site may claim of one scan, far from the ten clusters that are looked at.
@@ -24,6 +25,7 @@ METRICS = (
         lambda scan: scan.detection.cluster_rank,
         higher_is_better=False,
         highest=MOST_CLUSTERS,
+        most=MAXIMUM_CLUSTERS,
         unit=CLUSTERS,
         place=110,
         cited=("alaverdyan2020",),
@@ -36,6 +38,7 @@ METRICS = (
         lambda scan: scan.detection.false_clusters,
         higher_is_better=False,
         highest=MOST_CLUSTERS,
+        most=MAXIMUM_CLUSTERS,
         unit=CLUSTERS,
         place=120,
         cited=("alaverdyan2020",),
