@@ -17,6 +17,7 @@ from normfed_simulation.splits.catalogue import SPLITS
 
 SOFTWARE = (OURS, "flower", "pytorch", "monai", "scikit-learn", "nilearn", "simpleitk")
 PREPROCESSING = {False: ("mni152",), True: ("mni152", "n4")}  # by whether bias fields are corrected
+TESTS = ("wilcoxon1945", "holm1979")  # of models against each other, paired by patient
 STATISTICS = {True: ("efron1993",), False: ("welch1947",)}  # of intervals, by whether people are resampled
 
 Cited = dict[str, tuple[str, ...]]  # what it is for to what it names as `cited`
@@ -27,13 +28,15 @@ def of_software() -> Cited:
     return {"the software": SOFTWARE}
 
 
-def of_study(study: StudyConfig, *, resampled: bool = True) -> Cited:
+def of_study(study: StudyConfig, *, resampled: bool = True, tested: bool = False) -> Cited:
     """Of a study's every part.
 
     Parameters
     ----------
     resampled
         Whether intervals are of resampled people, as in a simulation, or of moments.
+    tested
+        Whether models were tested against each other, as in a simulation with patients enough.
     """
     found: Cited = {**of_software(), "preprocessing": PREPROCESSING[study.preprocessing.bias_correction]}
     for entry in (study.model, *study.comparisons.baselines):
@@ -43,6 +46,8 @@ def of_study(study: StudyConfig, *, resampled: bool = True) -> Cited:
     found |= {f"strategy {entry['name']}": ALGORITHMS[entry["name"]].cited for entry in strategies}
     found |= {f"metric {metric.name}": metric.cited for metric in chosen(study.evaluation.metrics)}
     found["intervals"] = STATISTICS[resampled]
+    if tested:
+        found["paired tests"] = TESTS
     found |= _of_privacy(study)
     if study.data.made is not None:
         found[f"dataset {study.data.made['name']}"] = DATASETS[study.data.made["name"]].cited

@@ -12,7 +12,7 @@ from normfed_server.report.people import PatientRow
 from normfed_server.report.verdicts import best_baseline
 from normfed_server.results.layout import PRECISION, RunResults
 from normfed_server.runs.folder import Run
-from normfed_simulation.people import number_of, rows
+from normfed_simulation.people import by_patient, number_of, rows
 from normfed_simulation.pictured import detected
 
 
@@ -47,12 +47,12 @@ def patient_rows(run: Run, results: RunResults, sites: Mapping[str, Site]) -> li
 
 
 def chance_by_kind(found: Sequence[PatientRow]) -> dict[str, float]:
-    """Kind of lesion to the mean of its patients' shares, over those who have a lesion."""
-    shares: dict[str, list[float]] = {}
+    """Kind of lesion to the mean of its patients' shares, over those who have a lesion, as over all patients."""
+    shares: dict[str, list[dict[str, Any]]] = {}
     for row in found:
         if row.share:
-            shares.setdefault(row.kind, []).append(row.share)
-    return {kind: statistics.fmean(of) for kind, of in shares.items()}
+            shares.setdefault(row.kind, []).append({"site": row.site, "name": row.name, "share": row.share})
+    return {kind: statistics.fmean(by_patient(of, "share").values()) for kind, of in shares.items()}
 
 
 def touched(found: Sequence[PatientRow]) -> tuple[int, int] | None:

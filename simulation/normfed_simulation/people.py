@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from normfed_common.metrics.subjects import PairedTest, wilcoxon_holm
 from normfed_common.study.base import Frozen
 from normfed_server.report.verdicts import TITLES
 from normfed_server.results import layout
-from normfed_server.results.layout import RunResults
+from normfed_server.results.layout import PRECISION, LesionShare, RunResults
 from normfed_server.results.models import BORROWED, UNSEEN
 from normfed_server.results.reading import read_as
 from normfed_server.results.volumes import Volume, Volumes
@@ -64,6 +65,7 @@ class _Kept(Frozen):
     name: str
     kind: str
     lesion_ml: float | None = None
+    lesion_share: float | None = None
     found_ml: float | None = None
     lesions: tuple[_Lesion, ...] = ()
 
@@ -131,18 +133,18 @@ def significance(run: Run, models: list[str], metric: str) -> dict[str, PairedTe
 
     Visits of one patient are not independent: their mean counts.
     """
-    reference = _by_patient(rows(run, FEDERATED), metric)
+    reference = by_patient(rows(run, FEDERATED), metric)
     others = {}
     for model in models:
-        values = _by_patient(rows(run, model), metric)
+        values = by_patient(rows(run, model), metric)
         others[model] = np.array([values.get(patient, np.nan) for patient in reference])
     return wilcoxon_holm(np.array([*reference.values()]), others)
 
 
 def results(run: Run) -> RunResults:
     """A run's figures, with what is known of single patients: the paired tests of all that the federated model is
-    compared with, by every metric that verdicts go by, and how much of brains it calls abnormal. A server's run has
-    neither.
+    compared with, by every metric that verdicts go by, chance as their mean, and how much of brains is called abnormal;
+    metrics.json as it is where they are not here, as those of a server's run.
 
     Raises
     ------
@@ -153,6 +155,7 @@ def results(run: Run) -> RunResults:
     if not run.sites_file.exists():
         return found
     models = [model for model in found.differences if model not in (UNSEEN, BORROWED)]
+    found = found.model_copy(update={"lesion_share": lesion_share(run, found.lesion_share)})
     tested = found.tested({metric: significance(run, models, metric) for metric in TITLES})
     return tested.with_volumes(called_abnormal(run))
 
@@ -161,7 +164,7 @@ def called_abnormal(run: Run) -> Volumes:
     """Of the federated model at the run's threshold, beside the lesions of patients, each with the mean of their
     visits; empty where sites kept no volumes, as those of an older version."""
     kept = [row for row in rows(run, FEDERATED) if row.get("lesion_ml") and row.get("found_ml") is not None]
-    lesion_ml, found_ml = (_by_patient(kept, volume) for volume in ("lesion_ml", "found_ml"))
+    lesion_ml, found_ml = (by_patient(kept, volume) for volume in ("lesion_ml", "found_ml"))
     sites: dict[str, list[tuple[float, float]]] = {}
     for site, subject in lesion_ml:
         sites.setdefault(site, []).append((lesion_ml[site, subject], found_ml[site, subject]))
@@ -171,7 +174,26 @@ def called_abnormal(run: Run) -> Volumes:
     return Volumes(Volume.of(everybody), {site: Volume.of(pairs) for site, pairs in sites.items()})
 
 
-def _by_patient(found: list[dict[str, Any]], metric: str) -> dict[tuple[str, str], float]:
+def lesion_share(run: Run, told: LesionShare | None) -> LesionShare | None:
+    """Of every patient whose average precision is known their own share, and not that of their site's voxels together.
+
+    Parameters
+    ----------
+    told
+        That of metrics.json, which stays where it has none, and in runs of before, which kept no shares.
+    """
+    known = [row for row in rows(run, FEDERATED) if row.get(PRECISION) is not None]
+    if told is None or not known or any(row.get("lesion_share") is None for row in known):
+        return told
+    shares = by_patient(known, "lesion_share")
+    at_sites: dict[str, list[float]] = {}
+    for (site, _), share in shares.items():
+        at_sites.setdefault(site, []).append(share)
+    sites = {site: fmean(of) for site, of in at_sites.items()}
+    return told.model_copy(update={"all": fmean(shares.values()), "sites": sites})
+
+
+def by_patient(found: Iterable[Mapping[str, Any]], metric: str) -> dict[tuple[str, str], float]:
     """Site and subject to the mean over the visits for which a metric is defined; NaN where it is for none."""
     values: dict[tuple[str, str], list[float]] = {}
     for row in found:

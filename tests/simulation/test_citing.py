@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import normfed
+from compared import difference, metrics
+from run_results import run_results
 
 from normfed_common.foundation.errors import RunError
 from normfed_common.studies import resolve
+from normfed_server.results import layout
 from normfed_server.runs import folder as runs
 from normfed_simulation import citing
 
@@ -65,6 +69,28 @@ def test_the_command_knows_runs_studies_and_the_software_alone(tmp_path: Path) -
     out = tmp_path / "mine.bib"
     assert normfed("cite", str(run.folder), "--out", str(out)).stdout.strip() == str(out)
     assert out.read_text() == of_run.stdout
+
+
+def test_the_paired_test_and_its_correction_are_cited_where_models_were_tested_against_each_other() -> None:
+    study, tests = resolve(STUDY, "test"), {"wilcoxon1945", "holm1979"}
+    assert not keys(citing.text(citing.of_study(study))) & tests
+    text = citing.text(citing.of_study(study, tested=True))
+    assert "% paired tests: wilcoxon1945, holm1979\n" in text
+    assert tests <= keys(text)
+
+
+def test_a_run_cites_tests_only_with_single_patients_and_enough_of_them(tmp_path: Path) -> None:
+    run = runs.begin(resolve({**STUDY, "comparisons": {}}, "test"), tmp_path / "runs")
+    layout.write(run.folder, run_results(**metrics(atlas=difference(0.1, 0.05, 0.15))))
+    assert "holm1979" not in keys(normfed("cite", str(run.folder)).stdout)  # a server's
+    run.sites_file.write_text("[]")
+    for patients, cited in ((5, False), (6, True)):
+        for arm in ("federated", "atlas"):
+            path = run.folder / "sites" / "a" / "people" / f"{arm}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            rows = [{"name": f"sub-{n}", "kind": "MS", "auroc": 0.5 + 0.01 * n} for n in range(patients)]
+            path.write_text(json.dumps(rows))
+        assert ("holm1979" in keys(normfed("cite", str(run.folder)).stdout)) == cited
 
 
 def test_what_is_not_there_is_one_sentence(tmp_path: Path) -> None:

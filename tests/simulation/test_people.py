@@ -14,9 +14,10 @@ from statsmodels.stats.multitest import multipletests
 from normfed_common.foundation.errors import DamagedError
 from normfed_common.metrics.subjects import UNTESTED
 from normfed_common.study.config import StudyConfig
+from normfed_server.results.layout import LesionShare
 from normfed_server.results.volumes import Volume, Volumes
 from normfed_server.runs.folder import Run
-from normfed_simulation.people import called_abnormal, rows, significance
+from normfed_simulation.people import called_abnormal, lesion_share, rows, significance
 
 PATIENTS = [("a", f"sub-{number}") for number in range(9)] + [("b", f"sub-{number}") for number in range(7)]
 
@@ -170,3 +171,29 @@ def test_where_a_site_trains_none_its_own_figures_are_the_mean_of_the_other_site
     write(run, "local-c", {("a", "sub-5"): 0.1, ("b", "sub-0"): 0.4, ("b", "sub-1"): 0.4})  # at a it has its own
     found = {(row["site"], row["name"]): row["auprc"] for row in rows(run, "local")}
     assert found == {("a", "sub-5"): 0.7, ("b", "sub-0"): pytest.approx(0.3), ("b", "sub-1"): None}
+
+
+def test_chance_is_the_mean_over_patients_of_their_own_shares_and_not_of_the_voxels_of_their_sites(run: Run) -> None:
+    """Of two visits the mean counts as one patient; who has no average precision is in no mean of it."""
+    kept = {
+        "a": [("sub-1_ses-1", 0.2, 0.02), ("sub-1_ses-2", 0.2, 0.04), ("sub-2", 0.3, 0.09), ("sub-3", None, 0.0)],
+        "b": [("sub-1", 0.1, 0.003)],
+    }
+    for site, people in kept.items():
+        folder = run.folder / "sites" / site / "people"
+        folder.mkdir(parents=True)
+        found = [{"name": name, "kind": "MS", "auprc": ap, "lesion_share": share} for name, ap, share in people]
+        (folder / "federated.json").write_text(json.dumps(found))
+    told = LesionShare(all=0.5, sites={"a": 0.5}, merged=0.06)
+    found_share = lesion_share(run, told)
+    assert found_share is not None
+    assert found_share.all == pytest.approx((0.03 + 0.09 + 0.003) / 3)
+    assert found_share.sites == {"a": pytest.approx(0.06), "b": pytest.approx(0.003)}
+    assert found_share.merged == 0.06
+    assert lesion_share(run, None) is None
+
+
+def test_of_a_run_that_kept_no_shares_chance_stays_as_it_was_told(run: Run) -> None:
+    write(run, "federated", dict.fromkeys(PATIENTS, 0.5))
+    told = LesionShare(all=0.03, sites={"a": 0.02})
+    assert lesion_share(run, told) == told

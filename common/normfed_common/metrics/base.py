@@ -20,7 +20,7 @@ METRIC_ROUNDING = 1e-6  # by which a figure may lie beyond its metric's bounds
 # What stands beside figures under a name of its own, in people's files and in rows of metrics.json.
 RESERVED = frozenset(
     {
-        *("name", "kind", "subject_score", "image_auroc", "lesion_ml", "found_ml", "lesions"),
+        *("name", "kind", "subject_score", "image_auroc", "lesion_ml", "lesion_share", "found_ml", "lesions"),
         *("title", "strategy", "sites", "not_served", "gain_over_local", "megabytes_per_round", "seconds_per_round"),
     }
 )

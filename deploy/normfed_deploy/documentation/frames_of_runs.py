@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from normfed_common.wording.keys import keys_of
 from normfed_deploy.documentation.markdown import code, prose, table
+from normfed_server.paper.gains import GAINS
 from normfed_server.results import frames
 from normfed_server.results.layout import RunResults
 from normfed_simulation.people import PATIENTS
@@ -14,7 +15,7 @@ FRAMES: dict[str, frames.Columns] = {
     "sites": frames.SITES,
     "kinds": frames.KINDS,
     "rounds": frames.ROUNDS,
-    "gains": frames.GAINS,
+    "gains": GAINS,
     "matrix": frames.MATRIX,
     "calibration": frames.CALIBRATION,
     "cohorts": frames.COHORTS,

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from normfed_common.algorithms.arms import FEDERATED
+from normfed_common.algorithms.arms import FEDERATED, OWN
 from normfed_server.paper import choice, style
+from normfed_server.report.gains import Judgement, judgement
+from normfed_server.report.words import p_value
 from normfed_server.results.layout import Difference, LeagueRow, RunResults
 
 ROW_MM = 5.5
-TITLE = 32  # letters of a line above a panel
+TITLES_MM = 112.0  # that lines above all panels have together
+MARKERS = (
+    ("D", 5.5, True, "all patients: better or worse"),
+    ("D", 5.5, False, "all patients: tied or too few"),
+    ("s", 3.6, False, "a site: no verdict"),
+)
 LEAST = 0.02  # that a scale of differences reaches on either side: smaller ones are to look small
 
 
@@ -27,26 +33,41 @@ def forest(results: RunResults, metric: str) -> Figure | None:
     if not others:
         return None
     sites = sorted({site for name in others for site in results.differences[name].sites})
-    figure, axes = style.panels(len(others), height_mm=26 + ROW_MM * (len(sites) + 1), sharey=True, sharex=True)
-    for name, panel in zip(others, axes, strict=True):
+    names = [style.beside(site or "all patients", f"n = {_patients(results, site, metric)}") for site in (*sites, "")]
+    titles = [_title(results.title(name), judgement(results, name, metric), TITLES_MM / len(others)) for name in others]
+    height = 36 + style.LINE_MM * style.lines(titles) + style.row_mm(names, ROW_MM) * len(names)
+    figure, axes = style.panels(len(others), height_mm=height, sharey=True, sharex=True)
+    for name, title, panel in zip(others, titles, axes, strict=True):
         found = results.differences[name]
         at_sites = {
             place: found.sites[site][metric] for place, site in enumerate(sites) if metric in found.sites.get(site, {})
         }
         _differences(panel, at_sites, "s", 3.6)
-        _differences(panel, {len(sites) + 0.25: found.all[metric]}, "D", 5.5)
+        worth = judgement(results, name, metric)
+        _differences(panel, {len(sites) + 0.25: found.all[metric]}, "D", 5.5, decided=bool(worth and worth.decided))
         panel.axvline(0, color="black", linewidth=0.7)
         panel.axhline(len(sites) - 0.4, color=style.FAINT, linewidth=0.6)
-        panel.set_title(textwrap.fill(f"minus {results.title(name)}", TITLE))
+        panel.set_title(title)
+        panel.set(xlabel=f"← lower · federated · higher →\ndifference in {results.metrics[metric].title}")
         panel.grid(axis="x", color="#E6E6E6", linewidth=0.5)
         panel.set_axisbelow(True)
     _at_least(axes[0])
-    names = [f"{site or 'all patients'} (n = {_patients(results, site, metric)})" for site in (*sites, "")]
     axes[0].set_yticks([*range(len(sites)), len(sites) + 0.25], names)
     axes[0].set_ylim(len(sites) + 0.75, -0.5)
-    title = results.metrics[metric].title
-    figure.supxlabel(f"← other better   |   difference in {title}   |   federated better →", fontsize=7.5)
+    _what_markers_say(figure, axes[0])
     return figure
+
+
+def _title(other: str, worth: Judgement | None, room_mm: float) -> str:
+    """What is taken off the federated model, and what the report calls this over all patients."""
+    said = [] if worth is None else [worth.verdict] if worth.p is None else [f"{worth.verdict}, {p_value(worth.p)}"]
+    return "\n".join([style.wrapped(f"minus {other}", room_mm), *said])
+
+
+def _what_markers_say(figure: Figure, axes: Axes) -> None:
+    for marker, size, filled, label in MARKERS:
+        axes.plot([], [], marker, label=label, **_marked(size, filled))
+    style.legend_below(figure, [axes], columns=len(MARKERS))
 
 
 def _patients(results: RunResults, site: str, metric: str) -> int:
@@ -56,12 +77,19 @@ def _patients(results: RunResults, site: str, metric: str) -> int:
     return 0 if figure is None else figure.n
 
 
-def _differences(axes: Axes, found: Mapping[Any, Difference], marker: str, size: float) -> None:
-    """By their heights."""
+def _differences(
+    axes: Axes, found: Mapping[Any, Difference], marker: str, size: float, *, decided: bool = False
+) -> None:
+    """By their heights; filled where one of the two models is called the better one."""
     known = {place: difference for place, difference in found.items() if difference.mean is not None}
     style.intervals(axes, [difference.ci95 for difference in known.values()], list(known), style.COLOURS[0])
     means = [difference.mean or 0.0 for difference in known.values()]
-    axes.plot(means, list(known), marker, color=style.COLOURS[0], markersize=size, markeredgewidth=0)
+    axes.plot(means, list(known), marker, **_marked(size, decided))
+
+
+def _marked(size: float, filled: bool) -> dict[str, Any]:
+    face = style.COLOURS[0] if filled else "white"
+    return {"color": style.COLOURS[0], "markersize": size, "markerfacecolor": face, "markeredgewidth": 0.8}
 
 
 def league(results: RunResults) -> Figure | None:
@@ -71,7 +99,9 @@ def league(results: RunResults) -> Figure | None:
     if len(rows) < 2 or metric is None:
         return None
     title = results.metrics[metric].title
-    figure, (means, gains) = style.panels(2, height_mm=30 + ROW_MM * len(rows), sharey=True)
+    names = [style.wrapped(row.title) for row in rows]
+    height = 30 + style.row_mm(names, ROW_MM) * len(rows)
+    figure, (means, gains) = style.panels(2, height_mm=height, sharey=True)
     for place, row in enumerate(rows):
         found = row.figures[metric]
         if found.mean is None:
@@ -80,13 +110,14 @@ def league(results: RunResults) -> Figure | None:
         style.intervals(means, [found.ci95], [place], style.COLOURS[0])
         if found.worst_site is not None:
             means.plot(found.worst_site.mean or 0.0, place, "x", color=style.COLOURS[1], label="worst site")
-        _gain(gains, row, metric, place)
-    means.set_yticks(range(len(rows)), [row.title for row in rows])
+        _gain(gains, results, row, metric, place)
+    means.set_yticks(range(len(rows)), names)
     means.set_ylim(len(rows) - 0.5, -0.5)
     means.set(xlabel=title)
     gains.axvline(0, color="black", linewidth=0.7)
     _at_least(gains)
     gains.set(xlabel=f"gain in {title} over each site alone")
+    gains.plot([], [], "o", label="gain without a verdict", **_marked(3.6, False))
     for panel in (means, gains):
         panel.grid(axis="x", color="#E6E6E6", linewidth=0.5)
         panel.set_axisbelow(True)
@@ -100,10 +131,11 @@ def _at_least(axes: Axes) -> None:
     axes.locator_params(axis="x", nbins=5)
 
 
-def _gain(axes: Axes, row: LeagueRow, metric: str, place: int) -> None:
+def _gain(axes: Axes, results: RunResults, row: LeagueRow, metric: str, place: int) -> None:
     gain = (row.gain_over_local or {}).get(metric)
     if gain is None:
         return
     at_sites = [of.mean for of in gain.sites.values() if of.mean is not None]
     axes.plot(at_sites, [place] * len(at_sites), "|", color=style.QUIET, markersize=6, label="a site")
-    _differences(axes, {place: gain}, "o", 3.6)
+    worth = judgement(results, OWN, metric) if row.name == FEDERATED else None  # no other strategy is tested against it
+    _differences(axes, {place: gain}, "o", 3.6, decided=bool(worth and worth.decided))

@@ -59,6 +59,11 @@ def percent(share: float | None) -> str:
     return NOTHING if share is None else rf"{words.percent(share)}\,\%"
 
 
+def below(p: float) -> str:
+    """A p-value, which is never zero."""
+    return "$<$0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def one_decimal(value: float | None) -> str:
     """Of what is measured and not compared, such as seconds."""
     return NOTHING if value is None else f"{value:.1f}"

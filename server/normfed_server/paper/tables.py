@@ -11,6 +11,7 @@ from normfed_common.foundation.files import atomic, write_text
 from normfed_server.paper import choice
 from normfed_server.paper import tables_of_people as people
 from normfed_server.paper import tables_of_results as of
+from normfed_server.paper.gains import gains
 from normfed_server.paper.latex import Table, source
 from normfed_server.results import frames
 from normfed_server.results.layout import RunResults
@@ -25,7 +26,7 @@ FRAMES: Mapping[str, Callable[[RunResults], pandas.DataFrame]] = {
     "models": frames.models,
     "sites": frames.sites,
     "kinds": frames.kinds,
-    "gains": frames.gains,
+    "gains": gains,
     "league": frames.league,
     "matrix": frames.matrix,
     "calibration": frames.calibration,

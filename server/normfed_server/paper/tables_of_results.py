@@ -9,6 +9,7 @@ from normfed_server.paper import choice
 from normfed_server.paper.latex import WORDS, Table, bold, escaped
 from normfed_server.paper.rounding import (
     NOTHING,
+    below,
     difference,
     interval,
     number,
@@ -17,6 +18,7 @@ from normfed_server.paper.rounding import (
     surely_best,
     with_interval,
 )
+from normfed_server.report.gains import judgement
 from normfed_server.report.verdicts import borrowing
 from normfed_server.report.words import capital
 from normfed_server.results.chance import chance
@@ -32,6 +34,12 @@ HEADS = {
     POOLED: "pooled",
 }  # of columns, which have no room for what models are called
 BASELINE = "baseline"
+RULE = (
+    "Better and worse: by the interval, the test where there is one, and every training; all else is tied, and of "
+    "fewer than six patients too few."
+)
+BOLD = "Bold: surely better than the others, as in the table of models; with fewer than six patients nothing is."
+UNTESTED = "Nothing is bold: models are tested against each other over all patients alone, as in the table of gains."
 BORROWS = " Where a site trains nothing, the mean over the other sites' own models stands for its own."
 
 
@@ -93,6 +101,7 @@ def groups(results: RunResults, metric: str, by: str) -> Table:
     names = choice.principal(results)
     by_site = by == "sites"  # chance of average precision is known of sites, and not of kinds of lesion
     of: dict[str, dict[str, Figures]] = {name: getattr(results.evaluation[name], by) for name in names}
+    tested = any(results.paired_test(name, metric) for name in results.differences)
     rows = []
     for place in sorted({place for found in of.values() for place in found}):
         figures = {name: found[place] for name, found in of.items() if metric in found.get(place, {})}
@@ -100,7 +109,7 @@ def groups(results: RunResults, metric: str, by: str) -> Table:
             continue
         compared = {n: getattr(d, by).get(place, {}).get(metric) for n, d in results.differences.items()}
         known = {name: difference for name, difference in compared.items() if difference is not None}
-        best = surely_best(results, figures, metric, known, everybody=False)
+        best = "" if tested else surely_best(results, figures, metric, known, everybody=False)
         n = max(found[metric].n for found in figures.values())
         cells = []
         for name in names:
@@ -111,7 +120,7 @@ def groups(results: RunResults, metric: str, by: str) -> Table:
     title = {"sites": "per site", "kinds": "by kind of lesion"}[by]
     caption = (
         f"{escaped(capital(results.metrics[metric].title))} {title}. {OF_PATIENTS}; $n$: patients. "
-        "Bold: surely better than the others, as in the table of models; with fewer than six patients nothing is."
+        f"{UNTESTED if tested else BOLD}"
     )
     if any(model.trainings for model in results.evaluation.values()):
         caption += " Further trainings are known over all patients alone."
@@ -132,22 +141,25 @@ def matrix(results: RunResults, metric: str) -> Table:
 
 
 def gains(results: RunResults) -> Table:
-    """The federated model less each other one."""
-    metrics = choice.chief(results)
+    """The federated model less each other one by every metric, a line each, with what the report makes of it."""
     rows = []
     for name, found in results.differences.items():
-        cells = []
-        for metric in metrics:
-            apart = found.all.get(metric)
-            cells.append(NOTHING if apart is None else difference(apart))
-        rows.append([escaped(results.title(name)), *cells])
-    titles = [escaped(results.metrics[metric].title) for metric in metrics]
+        for metric in choice.chief(results):
+            worth, apart = judgement(results, name, metric), found.all.get(metric)
+            if worth is None or apart is None:
+                continue
+            p = NOTHING if worth.p is None else below(worth.p)
+            cells = [str(worth.n), difference(apart), p, worth.verdict]
+            rows.append([escaped(results.title(name)), escaped(results.metrics[metric].title), *cells])
     paired = "paired by patient" if results.intervals == "bootstrap" else "as of independent samples"
     caption = (
-        f"The federated model less each other one: difference of means over all patients [95\\,\\% interval, {paired}]."
+        "The federated model less each other one: difference of means over $n$ patients "
+        f"[95\\,\\% interval, {paired}]; $p$: paired Wilcoxon test over patients, Holm-corrected for all models, where "
+        f"single patients are known. {RULE}"
         f"{_borrows(results)}"
     )
-    return Table("gains", caption, ["Federated less", *titles], [WORDS, *"l" * len(metrics)], rows)
+    columns = ["Federated less", "by", "$n$", "difference", "$p$", "federated is"]
+    return Table("gains", caption, columns, [WORDS, *"lrlrl"], rows)
 
 
 def _heads(results: RunResults, names: Sequence[str]) -> str:
@@ -171,7 +183,8 @@ def league(results: RunResults, metric: str) -> Table:
     title = results.metrics[metric].title
     caption = (
         f"Strategies by {escaped(title)}, in the order of average precision; then each site alone and all scans in one "
-        f"place. {OF_PATIENTS}; the mean at the worst site; the gain over each site training alone."
+        f"place. {OF_PATIENTS}; the mean at the worst site; the gain over each site training alone, which by itself is "
+        "no verdict: see the table of gains."
         f"{_borrows(results)}"
     )
     columns = ["Strategy", escaped(title), "worst site", "gain"]

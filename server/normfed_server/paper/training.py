@@ -70,7 +70,10 @@ def promises(results: RunResults) -> Figure | None:
     if found is None or found.measured is None:
         return None
     sites = {site: its for site, its in sorted(found.sites.items()) if its.measured is not None}
-    figure, (axes,) = style.panels(width_mm=style.COLUMN_MM, height_mm=32 + ROW_MM * (len(sites) + 1))
+    names = [style.beside(site, f"{its.people} held out") for site, its in sites.items()]
+    names.append(f"all sites ({found.people})")
+    height = 32 + style.row_mm(names, ROW_MM) * len(names)
+    figure, (axes,) = style.panels(width_mm=style.COLUMN_MM, height_mm=height)
     rates = [*(its.measured for its in sites.values()), found.measured]
     for place, rate in enumerate(rates):
         if rate is not None:
@@ -78,8 +81,7 @@ def promises(results: RunResults) -> Figure | None:
             style.intervals(axes, [(100 * rate.low, 100 * rate.high)], [place], style.COLOURS[0], 2.2)
             axes.plot(100 * rate.value, place, "D" if last else "o", color=style.COLOURS[0], label="measured")
     axes.axvline(100 * found.promised, color="black", linewidth=0.8, linestyle=(0, (4, 2)), label="promised")
-    names = [f"{site} ({its.people} held out)" for site, its in sites.items()]
-    axes.set_yticks(range(len(rates)), [*names, f"all sites ({found.people})"])
+    axes.set_yticks(range(len(rates)), names)
     axes.set_ylim(len(rates) - 0.5, -0.5)
     axes.set_xlim(0, 108 * max(found.promised, *(rate.high for rate in rates if rate is not None)))
     axes.set(xlabel="normal voxels called abnormal, %")

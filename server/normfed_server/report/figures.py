@@ -7,9 +7,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from normfed_common.algorithms.arms import FEDERATED, OWN, POOLED
+from normfed_common.algorithms.arms import OWN, POOLED
 from normfed_server.events.rounds import RoundFigures
-from normfed_server.report.words import minus
+from normfed_server.report.words import minus, small
+from normfed_server.results import matrix as matrices
 from normfed_server.results.layout import (
     Described,
     Difference,
@@ -123,35 +124,33 @@ def gains(differences: Mapping[str, Differences], models: Sequence[str], metric:
     return to_html(figure)
 
 
-def matrix(results: RunResults, metric: str, middle: float | None) -> str:
-    """Train site x test site of the local models, and the federated model's row below; red is below ``middle``."""
-    rows = results.matrix.get(metric, {})
-    if not rows:
+def matrix(results: RunResults, metric: str) -> str:
+    """Train site x test site of the local models, and below them of those that all sites trained; white is chance at
+    the site of the column, red below it."""
+    found = matrices.matrix(results, metric)
+    if found is None:
         return ""
-    tests = sorted({test for row in rows.values() for test in row})
-    values = [[row.get(test) for test in tests] for row in rows.values()]
-    names = list(rows)
-    for model in (POOLED, FEDERATED):
-        if model in results.evaluation:
-            sites = results.evaluation[model].sites
-            found = [sites.get(test, {}).get(metric) for test in tests]
-            names.append(results.title(model))
-            values.append([figure.mean if figure else None for figure in found])
-    text = [[minus(f"{v:.3f}") if v is not None else "" for v in row] for row in values]
+    means = list(found.rows.values())
+    apart = results.metrics[metric].chance is None  # every site has a chance of its own
+    chances = ["not known" if at is None else small(at) for at in found.chances]
+    heads = [f"{test}<br>chance {at}" if apart else test for test, at in zip(found.tests, chances, strict=True)]
     heat = go.Heatmap(
-        z=values,
-        x=tests,
-        y=names,
-        text=text,
+        z=found.coloured,
+        x=heads,
+        y=list(found.rows),
+        text=[[minus(f"{mean:.3f}") if mean is not None else "" for mean in row] for row in means],
         texttemplate="%{text}",
-        colorscale=[[0, BELOW], [middle, "#f7f7f7"], [1, ABOVE]] if middle else [[0, "#f7f7f7"], [1, ABOVE]],
-        zmin=0,
-        zmax=1,
+        customdata=[list(zip(found.tests, chances, strict=True))] * len(means),
+        hovertemplate="trained at %{y}<br>tested at %{customdata[0]}<br>%{text}, chance there %{customdata[1]}"
+        "<extra></extra>",
+        colorscale=[[0, BELOW], [0.5, "#f7f7f7"], [1, ABOVE]],
+        zmin=-found.reach,
+        zmax=found.reach,
+        colorbar={"title": {"text": "0: chance<br>1: perfect" if found.beside_chance else ""}},
     )
     figure = go.Figure(heat)
-    figure.update_layout(
-        **{**LAYOUT, "height": 90 + 42 * len(names)}, xaxis_title="tested at", yaxis_title="trained at"
-    )
+    layout = {**LAYOUT, "height": 110 + 42 * len(means)}
+    figure.update_layout(**layout, xaxis_title="tested at", yaxis_title="trained at")
     figure.update_yaxes(autorange="reversed", dtick=1)
     return to_html(figure)
 

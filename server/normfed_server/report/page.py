@@ -45,7 +45,7 @@ from normfed_server.report.verdicts import (
 )
 from normfed_server.report.words import adapted_sentences, note_sentences, p_value, warnings
 from normfed_server.results import influence, layout
-from normfed_server.results.chance import chance
+from normfed_server.results.chance import chance, merged_chance
 from normfed_server.results.enough import FEWEST_PATIENTS
 from normfed_server.results.layout import PRECISION, ModelFigures, RunResults
 from normfed_server.runs.folder import REPORT, Run
@@ -169,6 +169,7 @@ def _tables(results: RunResults, patients: Patients) -> dict[str, Any]:
         "own": shown.get(OURS),
         "labels": {name: metric.title for name, metric in results.metrics.items()},
         "chance": partial(chance, results),
+        "merged_chance": partial(merged_chance, results),
         "kind_chance": lambda metric, kind: (
             patients.chance_by_kind.get(kind) if metric == PRECISION else chance(results, metric)
         ),
@@ -205,11 +206,7 @@ def _drawn(run: Run, results: RunResults) -> dict[str, Any]:
             for metric, title in by_metric.items()
             if any(metric in found.all for found in results.differences.values())
         },
-        "matrices": {
-            title: drawn
-            for metric, title in by_metric.items()
-            if (drawn := figures.matrix(results, metric, chance(results, metric)))
-        },
+        "matrices": {title: drawn for metric, title in by_metric.items() if (drawn := figures.matrix(results, metric))},
         "league_gains": {title: figures.league_gains(results, metric) for metric, title in by_metric.items()}
         if compared
         else {},

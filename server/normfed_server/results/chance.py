@@ -1,7 +1,7 @@
 """Chance, which stands beside every figure that has one: what a map of noise would get.
 
-Of average precision it is the lesions' share of the voxels that are ranked, here of all patients' together: each has a
-share of their own.
+Of average precision it is the lesions' share of the voxels that are ranked. Beside a mean over patients stands the mean
+of their shares, beside a ranking of all sites' voxels together that of all these voxels.
 """
 
 from __future__ import annotations
@@ -20,6 +20,22 @@ def chance(results: RunResults, metric: str, site: str | None = None) -> float |
     if results.lesion_share is None:
         return None
     return results.lesion_share.all if site is None else results.lesion_share.sites.get(site)
+
+
+def merged_chance(results: RunResults, metric: str) -> float | None:
+    """Of a metric of all sites' voxels together; None where it is not known."""
+    if metric != PRECISION or results.lesion_share is None:
+        return chance(results, metric)
+    share = results.lesion_share
+    return share.all if share.merged is None else share.merged  # in older runs that over all was of all voxels
+
+
+def from_chance(mean: float | None, at: float | None) -> float | None:
+    """How far a mean of a metric from 0 to 1 is from chance: 0 at it, 1 where nothing is better, -1 at zero."""
+    if mean is None or at is None:
+        return None
+    way = (1 - at) if mean > at else at
+    return (mean - at) / way if way else 0.0
 
 
 def lesion_share(counts: Iterable[Mapping[str, np.ndarray]]) -> float:

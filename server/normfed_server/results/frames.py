@@ -28,21 +28,16 @@ _FIGURE: Columns = {
     "low": (float, "lower end of the 95 % interval of the mean"),
     "high": (float, "upper end of it"),
 }
-_DIFFERENCE: Columns = {
-    "mean": (float, "difference of the means, the federated model less the other"),
-    "low": (float, "lower end of its 95 % interval"),
-    "high": (float, "upper end of it"),
-}
 _CHANCE: Columns = {
     "chance": (float, "what a map of noise gets: of average precision the lesions' share of the voxels, where known")
 }
 _MODEL: Columns = {"model": (str, "as metrics.json calls it; RunResults.title has what people read")}
-_METRIC: Columns = {"metric": (str, "as metrics.json calls it")}
+METRIC: Columns = {"metric": (str, "as metrics.json calls it")}
 
 MODELS: Columns = {
     **_MODEL,
     "title": (str, "what people read"),
-    **_METRIC,
+    **METRIC,
     **_FIGURE,
     **_CHANCE,
     "worst": (float, "mean at the site where it is worst"),
@@ -54,8 +49,8 @@ MODELS: Columns = {
     "merged_low": (float, "least that it can be"),
     "merged_high": (float, "most that it can be"),
 }
-SITES: Columns = {**_MODEL, "site": (str, "where it was tested"), **_METRIC, **_FIGURE, **_CHANCE}
-KINDS: Columns = {**_MODEL, "kind": (str, "of lesion"), **_METRIC, **_FIGURE}
+SITES: Columns = {**_MODEL, "site": (str, "where it was tested"), **METRIC, **_FIGURE, **_CHANCE}
+KINDS: Columns = {**_MODEL, "kind": (str, "of lesion"), **METRIC, **_FIGURE}
 ROUNDS: Columns = {
     **_MODEL,
     "round": (int, "from 1"),
@@ -70,16 +65,8 @@ ROUNDS: Columns = {
     "megabytes_out": (float, "sent to all sites of the round together"),
     "megabytes_back": (float, "received from them"),
 }
-GAINS: Columns = {
-    "other": (str, "the model that is taken off the federated one"),
-    "group": (str, "all, site or kind"),
-    "name": (str, "of the site or the kind of lesion; all for all patients"),
-    **_METRIC,
-    **_DIFFERENCE,
-    "n": (int, "patients of the federated model's mean"),
-}
 MATRIX: Columns = {
-    **_METRIC,
+    **METRIC,
     "trained": (str, "the site whose own model it is"),
     "tested": (str, "the site whose patients they are"),
     "mean": (float, "over these patients"),
@@ -127,7 +114,7 @@ RANKED: Columns = {  # of `league`, behind the name of every metric that strateg
 
 def models(results: RunResults) -> pd.DataFrame:
     """Every model over all patients by every metric, the columns of `MODELS`."""
-    return _frame(
+    return framed(
         (
             {
                 "model": name,
@@ -145,7 +132,7 @@ def models(results: RunResults) -> pd.DataFrame:
 
 def sites(results: RunResults) -> pd.DataFrame:
     """Every model at every site by every metric, the columns of `SITES`."""
-    return _frame(
+    return framed(
         (
             {
                 "model": name,
@@ -164,7 +151,7 @@ def sites(results: RunResults) -> pd.DataFrame:
 
 def kinds(results: RunResults) -> pd.DataFrame:
     """Every model on every kind of lesion by every metric, the columns of `KINDS`."""
-    return _frame(
+    return framed(
         (
             {"model": name, "kind": kind, "metric": metric, **_figure(figure)}
             for name, model in results.evaluation.items()
@@ -178,7 +165,7 @@ def kinds(results: RunResults) -> pd.DataFrame:
 def rounds(results: RunResults) -> pd.DataFrame:
     """Every round of every model at every site that it asked, the columns of `ROUNDS`."""
     histories = {FEDERATED: results.rounds, **results.rounds_of}
-    return _frame(
+    return framed(
         (
             {"model": name, **row}
             for name, history in histories.items()
@@ -207,25 +194,9 @@ def rows_of_round(entry: RoundFigures) -> Iterator[dict[str, Any]]:
         }
 
 
-def gains(results: RunResults) -> pd.DataFrame:
-    """The federated model less every other one, the columns of `GAINS`."""
-    ours = results.evaluation.get(FEDERATED)
-
-    def rows() -> Iterator[dict[str, Any]]:
-        for other, found in results.differences.items():
-            for group, by_name in (("all", {"all": found.all}), ("site", found.sites), ("kind", found.kinds)):
-                for name, by_metric in by_name.items():
-                    for metric, difference in by_metric.items():
-                        n = _patients(ours, group, name, metric)
-                        place = {"other": other, "group": group, "name": name, "metric": metric, "n": n}
-                        yield {**place, "mean": difference.mean, **_interval(difference.ci95)}
-
-    return _frame(rows(), GAINS)
-
-
 def matrix(results: RunResults) -> pd.DataFrame:
     """Every site's own model at every site, the columns of `MATRIX`."""
-    return _frame(
+    return framed(
         (
             {"metric": metric, "trained": trained, "tested": tested, "mean": mean}
             for metric, rows in results.matrix.items()
@@ -247,7 +218,7 @@ def calibration(results: RunResults) -> pd.DataFrame:
                     ends = {} if rate is None else {"measured": rate.value, "low": rate.low, "high": rate.high}
                     yield {"model": name, "site": site, "people": people, "promised": found.promised, **ends}
 
-    return _frame(rows(), CALIBRATION)
+    return framed(rows(), CALIBRATION)
 
 
 def cohorts(results: RunResults) -> pd.DataFrame:
@@ -265,7 +236,7 @@ def cohorts(results: RunResults) -> pd.DataFrame:
         for cohort in results.sites
     ]
     silent = results.left_out.keys() - {cohort.name for cohort in results.sites}
-    return _frame(
+    return framed(
         [*told, *({"site": site, "trains": False, "left_out": results.left_out[site]} for site in sorted(silent))],
         COHORTS,
     )
@@ -273,7 +244,7 @@ def cohorts(results: RunResults) -> pd.DataFrame:
 
 def league(results: RunResults) -> pd.DataFrame:
     """A row a strategy, then local and pooled: the columns of `league_columns`."""
-    return _frame(map(_league_row, results.league), league_columns(results))
+    return framed(map(_league_row, results.league), league_columns(results))
 
 
 def league_columns(results: RunResults) -> Columns:
@@ -319,24 +290,17 @@ def _beside(results: RunResults, model: ModelFigures, metric: str) -> dict[str, 
     return found
 
 
-def _patients(model: ModelFigures | None, group: str, name: str, metric: str) -> int | None:
-    if model is None:
-        return None
-    by_name = {"all": {"all": model.all}, "site": model.sites, "kind": model.kinds}[group]
-    figure = by_name.get(name, {}).get(metric)
-    return figure.n if figure is not None else None
-
-
 def _figure(figure: Figure) -> dict[str, Any]:
-    return {"mean": figure.mean, "sd": figure.sd, "n": figure.n, **_interval(figure.ci95)}
+    return {"mean": figure.mean, "sd": figure.sd, "n": figure.n, **ends(figure.ci95)}
 
 
-def _interval(ends: Interval | None) -> dict[str, Any]:
-    low, high = ends or (None, None)
+def ends(interval: Interval | None) -> dict[str, Any]:
+    """Of an interval, in the columns ``low`` and ``high``."""
+    low, high = interval or (None, None)
     return {"low": low, "high": high}
 
 
-def _frame(rows: Iterable[Mapping[str, Any]], columns: Columns) -> pd.DataFrame:
+def framed(rows: Iterable[Mapping[str, Any]], columns: Columns) -> pd.DataFrame:
     """Rows under these columns; whole numbers that are not told of every row are floats with NaN."""
     frame = pd.DataFrame.from_records(list(rows), columns=list(columns))
     for name, (kind, _) in columns.items():

@@ -221,10 +221,17 @@ class LeagueRow(Frozen):
 
 
 class LesionShare(Frozen):
-    """Of the voxels of patients that are lesion, which is what average precision is by chance: over all, at a site."""
+    """Of a patient's voxels that are lesion, which is what average precision is by chance: mean over the patients whose
+    average precision is known, all of them or a site's.
+
+    A server knows a site's voxels together, and takes every patient there for one with their share.
+    """
 
     all: float
     sites: dict[str, float]
+    merged: float | None = Field(
+        None, exclude_if=is_none, description="of all sites' voxels together; absent in older runs"
+    )
 
 
 class Convergence(Frozen):
@@ -352,6 +359,11 @@ class RunResults(Frozen):
     def paired_test(self, model: str, metric: str) -> PairedTest | None:
         """Of the federated model against another one, corrected for their number; None where there was none."""
         return self._tests.get(metric, {}).get(model)
+
+    @property
+    def has_paired_tests(self) -> bool:
+        """Whether the federated model was tested against any other one, patient by patient."""
+        return any(self._tests.values())
 
     @property
     def nobody_ill(self) -> bool:

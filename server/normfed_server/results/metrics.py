@@ -27,6 +27,7 @@ from normfed_server.results.calibration import calibrated
 from normfed_server.results.chance import lesion_share
 from normfed_server.results.layout import (
     IMAGE_AUROC,
+    PRECISION,
     AtSite,
     Cohort,
     Convergence,
@@ -242,13 +243,16 @@ def _worst(metrics: Sequence[Metric], summaries: Mapping[str, Summary]) -> dict[
 
 def _lesion_share(tested: ArmResult | None) -> LesionShare | None:
     """From counts that the sites' rankings are merged from, at sites that tell of lesions."""
-    counts = tested.counts if tested is not None else {}
-    told = {site: found for site, found in counts.items() if found["lesion"].any()}
+    if tested is None:
+        return None
+    told = {site: found for site, found in tested.counts.items() if found["lesion"].any()}
     if not told:
         return None
-    return LesionShare(
-        all=lesion_share(told.values()), sites={site: lesion_share([found]) for site, found in told.items()}
-    )
+    shares, merged = {site: lesion_share([found]) for site, found in told.items()}, lesion_share(told.values())
+    patients = {site: summary.n(PRECISION) for site, summary in tested.summaries.items() if site in shares}
+    number = sum(patients.values())
+    mean = sum(n * shares[site] for site, n in patients.items()) / number if number else merged
+    return LesionShare(all=mean, sites=shares, merged=merged)
 
 
 def _intervals(arms: Mapping[str, ArmResult]) -> Literal["bootstrap", "moments"]:

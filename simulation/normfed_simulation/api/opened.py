@@ -23,6 +23,7 @@ from normfed_common.foundation.errors import RunError
 from normfed_common.learning.score import ANOMALY
 from normfed_common.models.base import NormativeModel
 from normfed_common.wording.spelling import meant, sentences
+from normfed_server.paper.gains import gains
 from normfed_server.report.headline import headline, in_short
 from normfed_server.results import frames
 from normfed_server.results.layout import RunResults
@@ -101,8 +102,9 @@ class OpenRun:
 
     @cached_property
     def gains(self) -> pandas.DataFrame:
-        """What the federated model has over every other one, over all patients, per site and per kind of lesion."""
-        return frames.gains(self.results)
+        """What the federated model has over every other one, over all patients, per site and per kind of lesion;
+        p and the report's verdict over all patients."""
+        return gains(self.results)
 
     @cached_property
     def matrix(self) -> pandas.DataFrame:

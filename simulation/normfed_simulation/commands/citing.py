@@ -19,16 +19,17 @@ def cite(
     """BibTeX of every method that a run used, with the software."""
     from normfed_common.foundation.files import write_text
     from normfed_common.studies import load_study
-    from normfed_server.results import layout
     from normfed_server.runs.folder import reopen
-    from normfed_simulation import citing
+    from normfed_simulation import citing, people
 
     if run is None:
         found = citing.of_software()
     elif run.is_dir():
         opened = reopen(run)
-        resampled = not opened.finished or layout.read(run).intervals == "bootstrap"
-        found = citing.of_study(opened.study, resampled=resampled)
+        results = people.results(opened) if opened.finished else None
+        resampled = results is None or results.intervals == "bootstrap"
+        tested = results is not None and results.has_paired_tests
+        found = citing.of_study(opened.study, resampled=resampled, tested=tested)
     elif run.exists():
         found = citing.of_study(load_study(run))
     else:

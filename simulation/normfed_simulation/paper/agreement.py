@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +17,6 @@ from normfed_server.results.enough import FEWEST_PATIENTS
 LIMITS = 1.96  # standard deviations on either side of the mean difference: 95 % of a normal distribution
 FEWEST_LESIONS = 6  # with fewer of which no share of those found is drawn
 BINS = 5  # of lesions by size, with as many in each as can be
-WIDE = 44  # letters of a line below a panel
 RESAMPLINGS = 1000  # of patients, whose lesions go together
 
 
@@ -95,7 +93,7 @@ def paired(
         xlim=ends,
         ylim=ends,
         aspect="equal",
-        xlabel=textwrap.fill(f"{title}: {other}", WIDE),
+        xlabel=f"{title}: {other}",
         ylabel=f"{title}: federated",
     )
     axes.margins(0.03)

@@ -259,6 +259,7 @@ def test_volumes_stay_with_the_patient_and_are_those_of_the_masks(by_tissue: Sit
         row = rows[case.visit.name]
         classes = tissue_classes(by_tissue.setting.anatomy.tissues(), mask, 4.0)
         assert row["lesion_ml"] == pytest.approx(0.064 * truth.sum())  # voxels of 4 mm
+        assert row["lesion_share"] == pytest.approx((truth & mask).sum() / mask.sum())
         assert row["found_ml"] == pytest.approx(0.064 * (mask & (scores >= np.float32(levels)[classes])).sum())
         assert sum(lesion["ml"] for lesion in row["lesions"]) == pytest.approx(row["lesion_ml"])
         if row["lesions"]:

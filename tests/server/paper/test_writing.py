@@ -14,6 +14,8 @@ from typing import Any
 import pandas as pd
 import pytest
 from compared import GAIN, calibration, difference, metrics, model, row
+from inked import cut
+from matplotlib.figure import Figure
 from PIL import Image
 from run_results import run_results
 from summaries import patients, summary
@@ -155,6 +157,54 @@ def test_what_an_earlier_version_of_the_run_left_is_removed_and_what_a_person_pu
     left = {path.stem for name in ("tables", "figures") for path in (run.folder / name).iterdir()}
     assert not {name for name in left if name.startswith(("matrix", "league", "costs"))}
     assert {"sites", "sites-auroc", "gains", "roc"} <= left
+
+
+LONGEST = 63  # characters of a name
+HYPHENS, NONE = ("university-hospital-of-" * 3)[:LONGEST], "W" * LONGEST
+
+
+def renamed(found: Any, names: dict[str, str]) -> Any:
+    """The same with other keys, however deep they are."""
+    if isinstance(found, list):
+        return [renamed(of, names) for of in found]
+    if not isinstance(found, dict):
+        return found
+    return {names.get(key, key): renamed(of, names) for key, of in found.items()}
+
+
+@pytest.mark.parametrize("name", [HYPHENS, NONE], ids=["hyphens", "one word"])
+def test_nothing_of_a_figure_is_cut_however_long_the_names_of_sites_and_models_are(
+    written: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    drawn: dict[str, Figure] = {}
+    save = style.save
+
+    def seen(figure: Figure, folder: Path, of: str) -> list[Path]:
+        drawn[of] = figure
+        return save(figure, folder, of)
+
+    monkeypatch.setattr(style, "save", seen)
+    names = {"a": name, "b": f"{name[:-1]}2", "b_2 & c": f"{name[:-1]}3"}
+    found = renamed(whole(), names)
+    found["titles"] = {model: f"{model} {name} {name}" for model in found["evaluation"]}
+    found["lesion_share"] = {"all": 0.03, "sites": {name: 0.05, names["b"]: 0.00059}}
+    found["league"] = [{**of, "title": f"{name} {of['title']}"} for of in found["league"]]
+    found["matrix"]["auprc"] = found["matrix"]["auroc"]
+    written(found)
+    expected = {*("roc", "precision-recall", "sites", "league", "loss", "calibration")}
+    assert set(drawn) == expected | {f"{of}-{metric}" for of in ("gains", "matrix") for metric in ("auroc", "auprc")}
+    for of, figure in drawn.items():
+        assert cut(figure) == [], of
+        width, height = figure.get_size_inches()
+        assert all(axes.bbox.height > 0.1 * height * figure.dpi for axes in figure.axes), of  # there is a plot still
+        assert width <= 1.05 * style.PAGE_MM / 25.4, of
+
+
+def test_what_is_beyond_the_edge_of_a_figure_is_seen_by_this_test() -> None:
+    figure = Figure(figsize=(2, 2))
+    for at, text in ((0.5, "whole"), (0.95, "right"), (-0.1, "left")):
+        figure.text(at, 0.5, text)
+    assert cut(figure) == ["right", "left"]
 
 
 def test_no_window_system_is_asked_for_and_settings_of_the_user_stay() -> None:

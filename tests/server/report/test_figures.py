@@ -116,12 +116,24 @@ def test_the_matrix_has_a_row_for_each_training_and_a_column_for_each_test_site(
         matrix={"auroc": {"b": {"b": 0.8, "a": 0.6}, "a": {"a": 0.7}}},
         evaluation={"federated": model({}, a={"auroc": figure(0.9)}), "atlas": model({}, a={"auroc": figure(0.1)})},
     )
-    (heat,) = figures.matrix(results, "auroc", 0.5).data  # type: ignore[attr-defined]
+    (heat,) = figures.matrix(results, "auroc").data  # type: ignore[attr-defined]
     assert (heat.y, heat.x) == (("b", "a", "federated"), ("a", "b"))
-    assert [list(row) for row in heat.z] == [[0.6, 0.8], [0.7, None], [0.9, None]]
+    assert [list(row) for row in heat.z] == [pytest.approx([0.2, 0.6]), [pytest.approx(0.4), None], [0.8, None]]
     assert heat.text[1] == ["0.700", ""]
-    assert (heat.zmin, heat.colorscale[1], heat.zmax) == (0, (0.5, "#f7f7f7"), 1)  # white is chance
-    assert figures.matrix(results, "dice", None) == ""  # local models were not ranked by it
+    assert (heat.zmin, heat.colorscale[1], heat.zmax) == (-0.8, (0.5, "#f7f7f7"), 0.8)  # white is chance
+    assert figures.matrix(results, "dice") == ""  # local models were not ranked by it
+
+
+def test_the_matrix_is_coloured_by_the_chance_of_the_site_that_tests() -> None:
+    """0.008 is far below chance over all patients, and above it where lesions are small."""
+    results = run_results(
+        matrix={"auprc": {"a": {"a": 0.3, "b": 0.008}}}, lesion_share={"all": 0.013, "sites": {"a": 0.4, "b": 0.00059}}
+    )
+    (heat,) = figures.matrix(results, "auprc").data  # type: ignore[attr-defined]
+    assert heat.x == ("a<br>chance 0.400", "b<br>chance 0.00059")
+    assert list(heat.z[0]) == pytest.approx([-0.25, (0.008 - 0.00059) / (1 - 0.00059)])
+    assert [list(cell) for cell in heat.customdata[0]] == [["a", "0.400"], ["b", "0.00059"]]
+    assert "chance there %{customdata[1]}" in heat.hovertemplate
 
 
 def gained(name: str, mean: float, sites: dict[str, tuple[float, float, float]]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from run_results import run_results
 
-from normfed_server.results.chance import chance, lesion_share
+from normfed_server.results.chance import chance, from_chance, lesion_share, merged_chance
 
 RESULTS = run_results(lesion_share={"all": 0.03, "sites": {"a": 0.05}})
 
@@ -25,6 +25,32 @@ RESULTS = run_results(lesion_share={"all": 0.03, "sites": {"a": 0.05}})
 )
 def test_chance_is_that_of_the_metric_at_the_site(metric: str, site: str | None, expected: float | None) -> None:
     assert chance(RESULTS, metric, site) == expected
+
+
+@pytest.mark.parametrize(
+    ("mean", "at", "expected"),
+    [
+        (0.5, 0.5, 0.0),
+        (1.0, 0.5, 1.0),
+        (0.25, 0.5, -0.5),
+        (0.0, 0.02, -1.0),
+        (0.51, 0.02, 0.5),
+        (1.0, 1.0, 0.0),  # of voxels that all are lesion
+        (None, 0.5, None),
+        (0.5, None, None),
+    ],
+)
+def test_how_far_from_chance_goes_from_zero_to_the_best_figure(
+    mean: float | None, at: float | None, expected: float | None
+) -> None:
+    assert from_chance(mean, at) == pytest.approx(expected) if expected is not None else from_chance(mean, at) is None
+
+
+def test_chance_of_a_merged_ranking_is_the_share_of_all_voxels_together() -> None:
+    told = run_results(lesion_share={"all": 0.03, "sites": {}, "merged": 0.04})
+    assert (merged_chance(told, "auprc"), merged_chance(told, "auroc")) == (0.04, 0.5)
+    assert merged_chance(RESULTS, "auprc") == 0.03  # of an older run, which has but one
+    assert merged_chance(run_results(), "auprc") is None
 
 
 def test_the_share_of_several_sites_is_that_of_all_their_voxels() -> None:

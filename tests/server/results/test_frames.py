@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from compared import GAIN, calibration, difference, metrics, model, row
+from compared import GAIN, calibration, metrics, model, row
 from run_results import run_results
 
 from normfed_server.results import frames
@@ -19,7 +19,6 @@ FRAMES: dict[Callable[[RunResults], pd.DataFrame], frames.Columns] = {
     frames.sites: frames.SITES,
     frames.kinds: frames.KINDS,
     frames.rounds: frames.ROUNDS,
-    frames.gains: frames.GAINS,
     frames.matrix: frames.MATRIX,
     frames.calibration: frames.CALIBRATION,
     frames.cohorts: frames.COHORTS,
@@ -94,15 +93,6 @@ def test_rounds_are_a_row_for_every_site_that_was_asked_and_every_model() -> Non
     assert math.isnan(silent["loss"])
     assert (late["outcome"], late["reason"], took_part["reason"]) == ("late", "it was slow", None)
     assert one(found, model="pooled")["loss"] == 0.25
-
-
-def test_gains_know_how_many_patients_they_are_over() -> None:
-    found = frames.gains(run_results(**metrics(local=difference(0.1, 0.05, None))))
-    everybody = one(found, group="all", metric="auroc")
-    assert (everybody["other"], everybody["name"], everybody["mean"], everybody["n"]) == ("local", "all", 0.1, 20)
-    assert everybody["low"] == 0.05
-    assert math.isnan(everybody["high"])
-    assert one(found, group="site")["name"] == "a"
 
 
 def test_the_matrix_is_a_row_a_pair_of_sites() -> None:

@@ -476,8 +476,10 @@ def test_the_results_say_who_trained_and_what_people_read_of_the_baselines(assem
     assert found["titles"]["flair-intensity"] == "FLAIR intensity"
 
 
-def test_the_share_of_lesion_is_that_of_all_patients_voxels_and_of_each_sites_own(assembled: Assembled) -> None:
-    """30 of 1000 voxels at a, 10 of 100 at b; c tells of no lesion, and is in neither."""
+def test_the_share_of_lesion_is_the_mean_over_patients_of_their_sites_and_of_all_voxels_together(
+    assembled: Assembled,
+) -> None:
+    """30 of 1000 voxels of 11 patients at a, 10 of 100 of 7 at b; c tells of no lesion, and is in neither."""
     arms = results({"federated": summed(PATIENTS)})
     none = np.zeros(3)
     told = {"a": ([0, 30, 0], [500, 400, 70]), "b": ([4, 0, 6], [90, 0, 0]), "c": ([0, 0, 0], [50, 0, 0])}
@@ -492,8 +494,9 @@ def test_the_share_of_lesion_is_that_of_all_patients_voxels_and_of_each_sites_ow
         for site, (lesion, normal) in told.items()
     }
     assert assembled(arms)["lesion_share"] == {
-        "all": pytest.approx(40 / 1100),
+        "all": pytest.approx((11 * 0.03 + 7 * 0.1) / 18),
         "sites": {"a": pytest.approx(0.03), "b": pytest.approx(0.1)},
+        "merged": pytest.approx(40 / 1100),
     }
 
 
