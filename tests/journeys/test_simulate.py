@@ -394,7 +394,7 @@ def test_new_scans_are_scored_like_those_of_the_run(run: Path, hospitals: Path, 
         (["sub-1_T1w.nii.gz"], "FLAIR is missing"),
         (["scan.nii.gz"], "does not say the modality"),
         (["x/sub-1_T1w.nii.gz", "y/sub-1_T1w.nii.gz"], "a second T1w"),
-        (["sub-1_T1w.nii.gz", "sub-1_FLAIR.nii.gz"], "cannot be read"),
+        (["sub-1_T1w.nii.gz", "sub-1_FLAIR.nii.gz"], "Copy or convert it again"),
     ],
 )
 def test_scans_that_cannot_be_scored_are_named(run: Path, tmp_path: Path, names: list[str], sentence: str) -> None:
