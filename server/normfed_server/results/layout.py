@@ -20,7 +20,7 @@ from pydantic import (
 from normfed_common.foundation.files import write_text
 from normfed_common.metrics.base import SHARE, Metric, Place
 from normfed_common.metrics.catalogue import BUILT_IN
-from normfed_common.metrics.subjects import PairedTest
+from normfed_common.metrics.subjects import UNTESTED, PairedTest
 from normfed_common.study.base import Frozen
 from normfed_server.events.rounds import RoundFigures, is_none
 from normfed_server.results.calibration import Calibrated
@@ -363,7 +363,7 @@ class RunResults(Frozen):
     @property
     def has_paired_tests(self) -> bool:
         """Whether the federated model was tested against any other one, patient by patient."""
-        return any(self._tests.values())
+        return any(test != UNTESTED for by_model in self._tests.values() for test in by_model.values())
 
     @property
     def nobody_ill(self) -> bool:

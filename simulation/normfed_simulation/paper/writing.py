@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from normfed_common.algorithms.arms import FEDERATED
+from normfed_common.metrics.subjects import UNTESTED
 from normfed_server.paper import writing
 from normfed_server.paper.attempts import attempted
 from normfed_server.report.verdicts import best_baseline
@@ -66,4 +67,5 @@ def figures(run: Run, results: RunResults) -> Iterator[tuple[str, Figure | None]
         test = results.paired_test(best, metric)
         kinds = [str(ours[key]["kind"]) for key in both]
         title, other = results.metrics[metric].title, results.title(best)
-        yield f"patients-{metric}", agreement.paired(mine, its, kinds, title, other, test.p if test else None)
+        p = test.p if test is not None and test != UNTESTED else None
+        yield f"patients-{metric}", agreement.paired(mine, its, kinds, title, other, p)
