@@ -22,7 +22,7 @@ GAINS: Columns = {
     "mean": (float, "difference of the means, the federated model less the other"),
     "low": (float, "lower end of its 95 % interval"),
     "high": (float, "upper end of it"),
-    "n": (int, "patients of the federated model's mean"),
+    "n": (int, "patients with a figure by both models; of runs of an older version, of the federated model's mean"),
     "p": (float, "of the paired Wilcoxon test, Holm-corrected: over all patients of a simulation"),
     "verdict": (str, "the report's, of the federated model over all patients: better, worse, tied or too few"),
 }
@@ -40,7 +40,8 @@ def _rows(results: RunResults) -> Iterator[dict[str, Any]]:
             for name, by_metric in by_name.items():
                 for metric, difference in by_metric.items():
                     place = {"other": other, "group": group, "name": name, "metric": metric}
-                    row = {**place, "n": _patients(ours, group, name, metric), "mean": difference.mean}
+                    n = _patients(ours, group, name, metric) if difference.n is None else difference.n
+                    row = {**place, "n": n, "mean": difference.mean}
                     yield {**row, **ends(difference.ci95), **(_worth(results, other, metric) if group == ALL else {})}
 
 

@@ -36,6 +36,9 @@ def test_gains_know_how_many_patients_they_are_over() -> None:
     assert everybody["low"] == 0.05
     assert math.isnan(everybody["high"])
     assert one(results, group="site")["name"] == "a"
+    found = metrics(local=difference(0.1, 0.05, 0.15))
+    found["differences"]["local"]["all"]["auroc"]["n"] = 7  # the other model was tested on fewer
+    assert one(run_results(**found), group="all", metric="auroc")["n"] == 7
 
 
 @pytest.mark.parametrize(("p", "verdict"), [(0.062, "tied"), (0.01, "better")])
