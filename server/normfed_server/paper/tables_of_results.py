@@ -35,8 +35,8 @@ HEADS = {
 }  # of columns, which have no room for what models are called
 BASELINE = "baseline"
 RULE = (
-    "Better and worse: by the interval, the test where there is one, and every training; all else is tied, and of "
-    "fewer than six patients too few."
+    "Better and worse: by the interval, the test where there is one, and every training. Too few: fewer than six "
+    "patients, or so few that $p$ could not be below 0.05 even if all agreed. All else is tied."
 )
 BOLD = "Bold: surely better than the others, as in the table of models; with fewer than six patients nothing is."
 UNTESTED = "Nothing is bold: models are tested against each other over all patients alone, as in the table of gains."

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from normfed_server.report.verdicts import OURS, TITLES, difference_of, figure_of, same, verdict
-from normfed_server.results.enough import are_enough
+from normfed_server.report.verdicts import OURS, TITLES, UNDECIDED, Verdict, difference_of, figure_of, same, verdict
 from normfed_server.results.layout import RunResults
-
-DECIDED = ("better", "worse")  # verdicts; all others leave open which of the two models is the better one
-TOO_FEW = "too few"
 
 
 @dataclass(frozen=True)
@@ -28,12 +24,12 @@ class Judgement:
 
     n: int
     p: float | None
-    verdict: str
+    verdict: Verdict
 
     @property
     def decided(self) -> bool:
         """Whether one of the two models is called the better one."""
-        return self.verdict in DECIDED
+        return self.verdict not in UNDECIDED
 
 
 def judgement(results: RunResults, other: str, metric: str) -> Judgement | None:
@@ -46,4 +42,4 @@ def judgement(results: RunResults, other: str, metric: str) -> Judgement | None:
     n = min(0 if figure is None else figure.n for figure in figures)
     test = results.paired_test(other, metric)
     p = None if test is None or same(found) else test.p
-    return Judgement(n, p, verdict(results, other, metric) if are_enough(n) else TOO_FEW)
+    return Judgement(n, p, verdict(results, other, metric))
