@@ -101,7 +101,7 @@ def groups(results: RunResults, metric: str, by: str) -> Table:
     names = choice.principal(results)
     by_site = by == "sites"  # chance of average precision is known of sites, and not of kinds of lesion
     of: dict[str, dict[str, Figures]] = {name: getattr(results.evaluation[name], by) for name in names}
-    tested = any(results.paired_test(name, metric) for name in results.differences)
+    tested = results.has_paired_tests
     rows = []
     for place in sorted({place for found in of.values() for place in found}):
         figures = {name: found[place] for name, found in of.items() if metric in found.get(place, {})}
