@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from normfed_client.imaging.bids import Dataset, Problem, Visit
@@ -44,7 +44,7 @@ def roles_of(study: StudyConfig, dataset: Dataset, lots: Lots | None = None) -> 
     wanted = study.data.sites or tuple(name for name in sites if name not in study.data.exclude)
     problems, roles, without = list(dataset.at(wanted).problems), dict[str, Roles](), list[Visit]()
     for name in wanted:
-        check_name(name, root)
+        check_name(name, sites, root)
         chosen, left_out = select(sites[name], name, study.data)
         problems += left_out
         found = assign(chosen, name, study, lots)
@@ -63,8 +63,8 @@ def roles_of(study: StudyConfig, dataset: Dataset, lots: Lots | None = None) -> 
     return roles, problems
 
 
-def check_name(site: str, root: Path) -> None:
-    """Whether a site of a dataset can be called as it is.
+def check_name(site: str, sites: Collection[str], root: Path) -> None:
+    """Whether one of the sites of a dataset can be called as it is.
 
     Raises
     ------
@@ -72,7 +72,9 @@ def check_name(site: str, root: Path) -> None:
         If no message can hold its name, or results use it otherwise.
     """
     if not re.fullmatch(SITE_NAME, site):
-        instead = f" it, such as {name}," if (name := site_name(site)) else " it"
+        name = site_name(site)
+        free = f"{name}-2" if name in sites else name  # not another site's
+        instead = f" it, such as {free}," if name else " it"
         raise DatasetError(
             f"{root}: a site is called {site[:LONGEST_SITE_NAME]!r}; a site's name is at most {LONGEST_SITE_NAME} "
             f"letters, digits, dots, hyphens and underscores. Rename{instead} in participants.tsv."

@@ -42,7 +42,7 @@ class ScoreScreen(ScoreListener):
             TextColumn("{task.fields[now]}", markup=False),
         )
         self._progress = Progress(*columns, console=self._console, transient=True)
-        self._task = self._progress.add_task("", total=None, now="")
+        self._task = self._progress.add_task("", total=None, now="", before=0)
 
     def run(self, score: Callable[[ScoreListener], Scores]) -> int:
         """Score, show what comes of it, and return the exit code."""
@@ -81,7 +81,8 @@ class ScoreScreen(ScoreListener):
     def done(self, row: PersonScore) -> None:
         """See `ScoreListener`."""
         self.rows.append(row)
-        self._progress.update(self._task, completed=len(self.rows) - self._refused)
+        failed = sum(row.status == FAILED for row in self.rows) - self._refused  # how long one takes they do not show
+        self._progress.update(self._task, completed=len(self.rows) - self._refused, before=failed)
         if row.status == FAILED and self._at_once:
             self.warn(f"{row.name}: {_why(row)}")
         for remark in row.remarks:

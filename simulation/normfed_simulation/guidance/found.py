@@ -34,7 +34,7 @@ def data_of(dataset: Dataset) -> dict[str, Any]:
     usable = [visit for visit in visits if set(modalities) <= visit.images.keys()]
     sites = sorted({visit.participant.site for visit in usable})
     for site in sites:
-        check_name(site, dataset.root)
+        check_name(site, sites, dataset.root)
     return {"modalities": modalities, "sites": sites} | _normal(usable)
 
 

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from normfed_client import cli
 from normfed_client.scoring import scoring
 from normfed_client.scoring.rows import PersonScore, Scores
+from normfed_client.scoring.screen import ScoreScreen
 from normfed_common.models.intensity import Intensity
 
 
@@ -118,6 +119,19 @@ def test_what_is_stopped_by_a_person_says_what_is_done(
     assert result.exit_code == 130
     assert "sub-acontrol00" in result.stdout
     assert "What is listed is whole" in result.stderr
+
+
+def test_who_fails_a_check_says_nothing_of_how_long_the_others_take() -> None:
+    """Forty of ninety-four damaged files in twelve seconds: once under a minute seemed left before any was scored."""
+    screen = ScoreScreen(as_json=False)
+    row = PersonScore("sub-1", None, "failed", "damaged")
+    screen.begun(6, [row])
+    for _ in range(4):
+        screen.done(row)
+    (task,) = screen._progress.tasks
+    assert (task.completed, task.fields["before"]) == (4, 4)
+    screen.done(replace(row, status="scored"))
+    assert (task.completed, task.fields["before"]) == (5, 4)
 
 
 def test_rows_and_totals_of_the_result() -> None:

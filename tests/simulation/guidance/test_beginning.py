@@ -129,6 +129,12 @@ def test_what_cannot_be_read_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+def test_the_name_that_a_site_could_have_is_not_another_ones(tmp_path: Path) -> None:
+    cohorts.write(tmp_path / "data", {"St Mary": {"control": 1}, "St-Mary": {"control": 1}})
+    with pytest.raises(DatasetError, match=r"Rename it, such as St-Mary-2, in participants\.tsv"):
+        beginning.write(tmp_path / "s.yaml", None, tmp_path / "data")
+
+
 def test_the_command_says_what_comes_next_and_overwrites_nothing(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     shown = normfed("init", "--like", "demo", "-o", path).stdout
