@@ -22,7 +22,7 @@ from common import machine
 
 from normfed_common.algorithms.arms import FEDERATED, OWN
 from normfed_common.shipped import shipped_study
-from normfed_server.results.layout import Difference
+from normfed_server.results.figures import Difference
 from normfed_server.results.models import UNSEEN
 from normfed_simulation.domain_shift.layout import Compared, DomainShift, Gap, read
 

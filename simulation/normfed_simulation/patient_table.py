@@ -10,7 +10,8 @@ from normfed_client.hospital.site import Site
 from normfed_common.algorithms.arms import FEDERATED
 from normfed_server.report.people import PatientRow
 from normfed_server.report.verdicts import best_baseline
-from normfed_server.results.layout import PRECISION, RunResults
+from normfed_server.results.figures import PRECISION
+from normfed_server.results.layout import RunResults
 from normfed_server.runs.folder import Run
 from normfed_simulation.people import by_patient, number_of, rows
 from normfed_simulation.pictured import detected

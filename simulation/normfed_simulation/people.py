@@ -18,7 +18,8 @@ from normfed_common.metrics.subjects import PairedTest, wilcoxon_holm
 from normfed_common.study.base import Frozen
 from normfed_server.report.verdicts import TITLES
 from normfed_server.results import layout
-from normfed_server.results.layout import PRECISION, LesionShare, RunResults
+from normfed_server.results.figures import PRECISION, LesionShare
+from normfed_server.results.layout import RunResults
 from normfed_server.results.models import BORROWED, UNSEEN
 from normfed_server.results.reading import read_as
 from normfed_server.results.volumes import Volume, Volumes

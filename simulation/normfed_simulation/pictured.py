@@ -23,7 +23,8 @@ from normfed_common.metrics.tissue import tissue_classes
 from normfed_server.report.people import PicturedCase, PicturedMap
 from normfed_server.report.verdicts import TITLES, best_baseline, title
 from normfed_server.report.words import number, percent
-from normfed_server.results.layout import PRECISION, RunResults
+from normfed_server.results.figures import PRECISION
+from normfed_server.results.layout import RunResults
 from normfed_server.runs.folder import Run
 from normfed_simulation.people import rows
 from normfed_simulation.remade import served

@@ -13,7 +13,7 @@ from commands import normfed, run_folder
 from rich.console import Console
 
 from normfed_common.foundation.errors import DatasetError, RunError, StudyError, UserError
-from normfed_server.results.layout import Figure
+from normfed_server.results.figures import Figure
 from normfed_simulation.datasets.recognition import recognised
 from normfed_simulation.reproduction import data, recipe, running
 from normfed_simulation.reproduction.comparing import compared

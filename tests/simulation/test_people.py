@@ -14,7 +14,7 @@ from statsmodels.stats.multitest import multipletests
 from normfed_common.foundation.errors import DamagedError
 from normfed_common.metrics.subjects import UNTESTED
 from normfed_common.study.config import StudyConfig
-from normfed_server.results.layout import LesionShare
+from normfed_server.results.figures import LesionShare
 from normfed_server.results.volumes import Volume, Volumes
 from normfed_server.runs.folder import Run
 from normfed_simulation.people import called_abnormal, lesion_share, rows, significance

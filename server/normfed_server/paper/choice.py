@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from normfed_common.algorithms.arms import FEDERATED, OWN, POOLED
 from normfed_server.report.verdicts import best_baseline, main_models, trivial
-from normfed_server.results.layout import AUROC, PRECISION, RunResults
+from normfed_server.results.figures import AUROC, PRECISION
+from normfed_server.results.layout import RunResults
 
 CHIEF = (PRECISION, AUROC)  # metrics that have tables and figures of their own, the first before the second
 

@@ -12,7 +12,8 @@ from normfed_common.algorithms.arms import FEDERATED, OWN
 from normfed_server.paper import choice, style
 from normfed_server.report.gains import Judgement, judgement
 from normfed_server.report.words import p_value
-from normfed_server.results.layout import Difference, LeagueRow, RunResults
+from normfed_server.results.figures import Difference, LeagueRow
+from normfed_server.results.layout import RunResults
 
 ROW_MM = 5.5
 TITLES_MM = 112.0  # that lines above all panels have together

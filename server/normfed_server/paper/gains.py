@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from normfed_common.algorithms.arms import FEDERATED
 from normfed_server.report.gains import judgement
+from normfed_server.results.figures import ModelFigures
 from normfed_server.results.frames import METRIC, Columns, ends, framed
-from normfed_server.results.layout import ModelFigures, RunResults
+from normfed_server.results.layout import RunResults
 
 if TYPE_CHECKING:
     import pandas

@@ -13,7 +13,7 @@ from normfed_server.paper import choice, style
 from normfed_server.report.words import small
 from normfed_server.results import matrix as matrices
 from normfed_server.results.chance import chance
-from normfed_server.results.layout import Figure as Mean
+from normfed_server.results.figures import Figure as Mean
 from normfed_server.results.layout import RunResults
 
 EVERYBODY = "all patients"

@@ -10,7 +10,8 @@ from normfed_common.metrics.base import SHARE
 from normfed_server.paper.latex import escaped
 from normfed_server.report import words
 from normfed_server.report.verdicts import SAME, WITHIN, judged, same, trainings_apart, unnoticed
-from normfed_server.results.layout import Described, Difference, Figure, Figures, Interval, RunResults
+from normfed_server.results.figures import Difference, Figure, Figures, Interval
+from normfed_server.results.layout import Described, RunResults
 
 NOTHING = "--"
 

@@ -22,7 +22,8 @@ from normfed_server.report.gains import judgement
 from normfed_server.report.verdicts import borrowing
 from normfed_server.report.words import capital
 from normfed_server.results.chance import chance
-from normfed_server.results.layout import Difference, Figures, RunResults
+from normfed_server.results.figures import Difference, Figures
+from normfed_server.results.layout import RunResults
 from normfed_server.results.models import BORROWED
 
 OF_PATIENTS = "Mean over patients [95\\,\\% interval]"

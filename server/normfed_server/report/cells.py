@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from normfed_server.report.verdicts import SAME, WITHIN, same, unnoticed
 from normfed_server.report.words import interval, number, p_value, percent, rate, signed, small, trainings_spread
-from normfed_server.results.layout import Difference, Figure
+from normfed_server.results.figures import Difference, Figure
 
 
 def add_filters(environment: Environment) -> None:

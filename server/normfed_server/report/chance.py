@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from normfed_server.report.words import small
 from normfed_server.results.chance import chance
-from normfed_server.results.layout import AUROC, PRECISION, RunResults
+from normfed_server.results.figures import AUROC, PRECISION
+from normfed_server.results.layout import RunResults
 
 SHARE = "the lesions' share of the brain"
 

@@ -10,7 +10,8 @@ from normfed_common.study.config import StudyConfig
 from normfed_common.study.privacy import NONE
 from normfed_server.report.verdicts import OURS, main_models
 from normfed_server.results import layout
-from normfed_server.results.layout import Figures, RunResults
+from normfed_server.results.figures import Figures
+from normfed_server.results.layout import RunResults
 from normfed_server.runs.folder import Run, reopen
 
 NAMELESS = {"name": "any", "description": "", "privacy": NONE}

@@ -22,8 +22,9 @@ from normfed_server.report.promises import rounded
 from normfed_server.report.verdicts import COMPARED, OURS, TITLES, verdict
 from normfed_server.report.words import listed
 from normfed_server.results.enough import FEWEST_PATIENTS
+from normfed_server.results.figures import AUROC, Figures
 from normfed_server.results.guarantees import Guarantee, Mechanism, Spent
-from normfed_server.results.layout import AUROC, Figures, RunResults
+from normfed_server.results.layout import RunResults
 from normfed_server.results.models import BORROWED, UNSEEN
 
 NOTICED = 0.02  # of AUROC or average precision: without any noise, models that learn lose a few thousandths to others

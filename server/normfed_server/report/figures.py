@@ -11,16 +11,8 @@ from normfed_common.algorithms.arms import OWN, POOLED
 from normfed_server.events.rounds import RoundFigures
 from normfed_server.report.words import minus, small
 from normfed_server.results import matrix as matrices
-from normfed_server.results.layout import (
-    Described,
-    Difference,
-    Differences,
-    Figure,
-    Gain,
-    Gains,
-    ModelFigures,
-    RunResults,
-)
+from normfed_server.results.figures import Difference, Differences, Figure, Gain, Gains, ModelFigures
+from normfed_server.results.layout import Described, RunResults
 from normfed_server.results.league import beyond
 from normfed_server.results.models import TITLES
 

@@ -33,7 +33,8 @@ from normfed_server.report.verdicts import (
 )
 from normfed_server.report.words import SAME_MODEL, counted, listed, number, percent, rate, signed
 from normfed_server.results.enough import FEWEST_PATIENTS
-from normfed_server.results.layout import AUROC, PRECISION, Difference, LeagueRow, RunResults
+from normfed_server.results.figures import AUROC, PRECISION, Difference, LeagueRow
+from normfed_server.results.layout import RunResults
 
 BROKEN = 2.0  # times the promised false positives: a promise that is not kept
 CONVERGED = 1.5  # at most so many times the loss of principal components; nonlinear networks of their size get below it

@@ -38,7 +38,8 @@ from normfed_server.report.words import capital, counted, listed, number, percen
 from normfed_server.report.worth import worth
 from normfed_server.results.chance import chance
 from normfed_server.results.enough import FEWEST_PATIENTS
-from normfed_server.results.layout import AUROC, PRECISION, Figures, RunResults
+from normfed_server.results.figures import AUROC, PRECISION, Figures
+from normfed_server.results.layout import RunResults
 
 BARELY = 0.1  # of AUROC above chance
 SLIGHT, SLIGHT_SHARE = 0.01, 0.1  # of average precision or AUROC, and of a baseline's own

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 from normfed_server.report.words import listed
-from normfed_server.results.layout import AUROC, PRECISION, Figure, Figures
+from normfed_server.results.figures import AUROC, PRECISION, Figure, Figures
 
 CHANCE = 0.5  # of AUROC, by its definition
 PRECISE = 0.5  # of average precision: of the voxels called abnormal every second is lesion, over all thresholds

@@ -47,7 +47,8 @@ from normfed_server.report.words import adapted_sentences, note_sentences, p_val
 from normfed_server.results import influence, layout
 from normfed_server.results.chance import chance, merged_chance
 from normfed_server.results.enough import FEWEST_PATIENTS
-from normfed_server.results.layout import PRECISION, ModelFigures, RunResults
+from normfed_server.results.figures import PRECISION, ModelFigures
+from normfed_server.results.layout import RunResults
 from normfed_server.runs.folder import REPORT, Run
 
 T = TypeVar("T")

@@ -6,7 +6,8 @@ from normfed_server.report.verdicts import OURS, TITLES
 from normfed_server.report.words import counted, small
 from normfed_server.results.chance import chance
 from normfed_server.results.enough import FEWEST_PATIENTS
-from normfed_server.results.layout import AUROC, PRECISION, RunResults
+from normfed_server.results.figures import AUROC, PRECISION
+from normfed_server.results.layout import RunResults
 
 
 def sites_apart(results: RunResults) -> list[str]:

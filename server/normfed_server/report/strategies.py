@@ -22,7 +22,8 @@ from normfed_server.report.verdicts import (
 )
 from normfed_server.report.words import counted, listed, number, signed
 from normfed_server.results.enough import are_enough
-from normfed_server.results.layout import PRECISION, Difference, LeagueRow, RunResults
+from normfed_server.results.figures import PRECISION, Difference, LeagueRow
+from normfed_server.results.layout import RunResults
 
 HEADLINE: dict[Verdict, str] = {
     "better": "finds lesions better than",

@@ -16,7 +16,8 @@ from normfed_common.algorithms.arms import OWN, POOLED
 from normfed_common.metrics.subjects import PairedTest
 from normfed_server.report.words import number, p_value
 from normfed_server.results.enough import FEWEST_PATIENTS
-from normfed_server.results.layout import AUROC, PRECISION, Difference, Figure, Figures, ModelFigures, RunResults
+from normfed_server.results.figures import AUROC, PRECISION, Difference, Figure, Figures, ModelFigures
+from normfed_server.results.layout import RunResults
 from normfed_server.results.league import SHOWN, beyond
 from normfed_server.results.models import BORROWED, UNSEEN
 from normfed_server.results.models import TITLES as MODEL_TITLES

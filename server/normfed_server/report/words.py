@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from normfed_common.study.config import StudyConfig
 from normfed_server.results.calibration import Rate
-from normfed_server.results.layout import LeagueFigure, RunResults
+from normfed_server.results.figures import LeagueFigure
+from normfed_server.results.layout import RunResults
 from normfed_server.steps.shares import DOMINANT
 
 SAME_MODEL = "Nothing is drawn in its training: every training gives this same model."

@@ -15,7 +15,8 @@ from normfed_server.report.verdicts import (
 )
 from normfed_server.report.words import signed
 from normfed_server.results.enough import FEWEST_PATIENTS
-from normfed_server.results.layout import PRECISION, RunResults
+from normfed_server.results.figures import PRECISION
+from normfed_server.results.layout import RunResults
 
 BY = f"by {TITLES[PRECISION]}"
 NO_MODEL_OF_THEIR_OWN = "what they have alone (their own models or, where they train none, the mean of the others')"

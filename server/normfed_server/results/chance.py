@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from normfed_server.results.layout import PRECISION, RunResults
+from normfed_server.results.figures import PRECISION
+from normfed_server.results.layout import RunResults
 
 
 def chance(results: RunResults, metric: str, site: str | None = None) -> float | None:

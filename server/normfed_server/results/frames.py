@@ -14,7 +14,8 @@ import pandas as pd
 from normfed_common.algorithms.arms import FEDERATED
 from normfed_server.events.rounds import RoundFigures
 from normfed_server.results.chance import chance
-from normfed_server.results.layout import Figure, Interval, LeagueRow, ModelFigures, RunResults
+from normfed_server.results.figures import Figure, Interval, LeagueRow, ModelFigures
+from normfed_server.results.layout import RunResults
 
 Columns = Mapping[str, tuple[type, str]]  # name to type and meaning
 

@@ -12,7 +12,7 @@ from normfed_common.metrics.base import Metric
 from normfed_common.metrics.summary import Summary, add, averaged, difference_interval
 from normfed_server.arms.plan import Arm, Plan
 from normfed_server.events.rounds import RoundFigures
-from normfed_server.results.layout import PRECISION, AtSite, Difference, Gain, Gains, LeagueFigure, LeagueRow
+from normfed_server.results.figures import PRECISION, AtSite, Difference, Gain, Gains, LeagueFigure, LeagueRow
 from normfed_server.results.models import TITLES
 
 SHOWN = 0.0005  # half of the last digit of a figure in tables

@@ -25,26 +25,23 @@ from normfed_server.arms.virtual_clock import Pace, hospital_time
 from normfed_server.events.rounds import RoundFigures
 from normfed_server.results.calibration import calibrated
 from normfed_server.results.chance import lesion_share
-from normfed_server.results.layout import (
+from normfed_server.results.figures import (
     IMAGE_AUROC,
     PRECISION,
     AtSite,
-    Cohort,
     Convergence,
     Difference,
     Differences,
     Figure,
     Figures,
-    HospitalTime,
     LesionShare,
     Merged,
     ModelFigures,
     Number,
-    RunResults,
     Threshold,
     Trainings,
-    described,
 )
+from normfed_server.results.layout import Cohort, HospitalTime, RunResults, described
 from normfed_server.results.league import league, shown_in_league
 from normfed_server.results.models import BORROWED, TITLES, UNSEEN, local_models, models, of_repeat
 from normfed_server.results.privacy import privacy_figures

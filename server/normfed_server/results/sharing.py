@@ -7,14 +7,8 @@ from typing import Protocol, TypeVar
 
 from normfed_common.study.config import StudyConfig
 from normfed_server.events.rounds import RoundFigures
-from normfed_server.results.layout import (
-    Cohort,
-    Differences,
-    LeagueFigure,
-    LeagueRow,
-    ModelFigures,
-    RunResults,
-)
+from normfed_server.results.figures import Differences, LeagueFigure, LeagueRow, ModelFigures
+from normfed_server.results.layout import Cohort, RunResults
 
 Places = Collection[tuple[str, str]]  # a site, or a kind of lesion, and the metric that one patient there has
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from normfed_common.metrics.groups import EVERYBODY
 from normfed_common.metrics.summary import Summary, add, difference_interval
-from normfed_server.results.layout import Beside, Difference, Unseen
+from normfed_server.results.figures import Beside, Difference, Unseen
 from normfed_server.results.models import BORROWED, UNSEEN, Summaries, others
 
 

@@ -11,17 +11,8 @@ from rich.table import Table
 from normfed_server.report.verdicts import OURS, SAME, same, unnoticed
 from normfed_server.report.words import small, trainings_spread
 from normfed_server.results.chance import chance
-from normfed_server.results.layout import (
-    AUROC,
-    PRECISION,
-    Difference,
-    Figure,
-    Gains,
-    Interval,
-    RunResults,
-    Trainings,
-    Unseen,
-)
+from normfed_server.results.figures import AUROC, PRECISION, Difference, Figure, Gains, Interval, Trainings, Unseen
+from normfed_server.results.layout import RunResults
 from normfed_server.results.league import SHOWN
 from normfed_server.results.models import UNSEEN
 

@@ -9,7 +9,7 @@ from normfed_common.foundation.errors import RunError
 from normfed_common.metrics.summary import Summary, add, averaged
 from normfed_common.models.combined.pipeline import draws_anything
 from normfed_common.study.domain_shift import NONE
-from normfed_server.results.layout import AtSite
+from normfed_server.results.figures import AtSite
 from normfed_server.results.league import shown_in_league
 from normfed_server.results.models import BORROWED, UNSEEN
 from normfed_simulation.domain_shift.figures import Figures, figures

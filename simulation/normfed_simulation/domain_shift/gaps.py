@@ -12,7 +12,7 @@ import numpy as np
 
 from normfed_common.metrics.summary import Summary, add, averaged, difference_interval, percentile_interval, t_interval
 from normfed_server.results.enough import FEWEST_PATIENTS
-from normfed_server.results.layout import Difference, Trainings
+from normfed_server.results.figures import Difference, Trainings
 from normfed_server.results.league import beyond
 from normfed_simulation.domain_shift.layout import Compared, Gap, Share, Verdict
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from normfed_common.foundation.files import write_text
 from normfed_common.study.base import Frozen
 from normfed_server.results.enough import BothOfEnough
-from normfed_server.results.layout import AtSite, Difference, Interval, Number, Trainings
+from normfed_server.results.figures import AtSite, Difference, Interval, Number, Trainings
 from normfed_server.results.reading import read_as
 
 FILE, SCHEMA = "domain-shift.json", "domain-shift.schema.json"

@@ -8,7 +8,7 @@ from normfed_common.algorithms.arms import FEDERATED, OWN
 from normfed_common.study.domain_shift import NONE
 from normfed_server.report.words import listed, signed
 from normfed_server.results.enough import FEWEST_PATIENTS
-from normfed_server.results.layout import Interval
+from normfed_server.results.figures import Interval
 from normfed_server.results.models import UNSEEN
 from normfed_simulation.domain_shift.figures import ONLY
 from normfed_simulation.domain_shift.gaps import is_gap, trainings_differ

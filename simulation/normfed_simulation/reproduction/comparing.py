@@ -9,7 +9,7 @@ from pydantic import Field
 
 from normfed_common.study.base import Frozen
 from normfed_server.results.enough import FEWEST_PATIENTS
-from normfed_server.results.layout import Figure, Interval, Number
+from normfed_server.results.figures import Figure, Interval, Number
 from normfed_simulation.reproduction.recipe import PEOPLE, PublishedFigure, Row
 
 ENOUGH = 0.9  # share of the published people without whom a figure is of other people

@@ -10,7 +10,8 @@ import numpy as np
 
 from normfed_common.metrics.summary import t_interval
 from normfed_server.results import layout
-from normfed_server.results.layout import Figure, RunResults
+from normfed_server.results.figures import Figure
+from normfed_server.results.layout import RunResults
 from normfed_server.runs.folder import Run
 from normfed_simulation import people
 from normfed_simulation.reproduction.recipe import FEDERATED, PEOPLE, Row

@@ -12,7 +12,7 @@ from normfed_client.imaging.bids import read_dataset
 from normfed_common.foundation.errors import DatasetError, StudyError, UserError
 from normfed_common.study.config import StudyConfig
 from normfed_server.results import layout
-from normfed_server.results.layout import Figure
+from normfed_server.results.figures import Figure
 from normfed_server.runs.folder import Run
 from normfed_simulation import experiment, people
 from normfed_simulation.datasets.recognition import opened

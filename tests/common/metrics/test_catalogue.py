@@ -11,7 +11,7 @@ from normfed_common.foundation.errors import PluginError, StudyError
 from normfed_common.metrics import catalogue, per_scan
 from normfed_common.metrics.catalogue import BUILT_IN, chosen
 from normfed_common.studies import resolve
-from normfed_server.results.layout import IMAGE_AUROC, LeagueRow
+from normfed_server.results.figures import IMAGE_AUROC, LeagueRow
 
 # On the wire, in files and in tables: another order would make one metric's sums another's.
 ORDER = [

@@ -9,7 +9,8 @@ from run_results import run_results
 
 from normfed_server.paper.rounding import difference, interval, number, percent, signed, surely_best, with_interval
 from normfed_server.report.verdicts import verdict
-from normfed_server.results.layout import Described, Difference, RunResults
+from normfed_server.results.figures import Difference
+from normfed_server.results.layout import Described, RunResults
 
 CLUSTERS = Described(title="clusters", unit="clusters", higher_is_better=False)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from normfed_server.report import cells
-from normfed_server.results.layout import Difference, Figure
+from normfed_server.results.figures import Difference, Figure
 
 
 @pytest.mark.parametrize(

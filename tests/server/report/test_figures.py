@@ -9,7 +9,8 @@ import pytest
 from run_results import rounds, run_results
 
 from normfed_server.report import figures
-from normfed_server.results.layout import Differences, RunResults
+from normfed_server.results.figures import Differences
+from normfed_server.results.layout import RunResults
 
 
 @pytest.fixture(autouse=True)

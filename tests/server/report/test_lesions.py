@@ -8,7 +8,7 @@ import pytest
 
 from normfed_server.report.lesions import PARTLY, PRECISE, few, in_words, level
 from normfed_server.results.enough import FEWEST_PATIENTS
-from normfed_server.results.layout import Figure, Figures
+from normfed_server.results.figures import Figure, Figures
 
 SURE = (0.9, 0.99)
 

@@ -8,7 +8,7 @@ from scipy.stats import bootstrap
 
 from normfed_common.metrics.subjects import PairedTest, wilcoxon_holm
 from normfed_server.report.verdicts import Verdict, judged, objection
-from normfed_server.results.layout import Difference
+from normfed_server.results.figures import Difference
 
 ABOVE = Difference(mean=0.1, n=20, ci95=(0.05, 0.15))
 BELOW = Difference(mean=-0.1, n=20, ci95=(-0.15, -0.05))

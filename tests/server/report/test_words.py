@@ -23,7 +23,7 @@ from normfed_server.report.words import (
     trainings_spread,
     warnings,
 )
-from normfed_server.results.layout import LeagueFigure
+from normfed_server.results.figures import LeagueFigure
 from normfed_server.sites.closing import Outcome
 
 

@@ -11,7 +11,7 @@ from scipy.stats import wilcoxon
 from summaries import patients, summary
 
 from normfed_server.results.enough import FEWEST_PATIENTS
-from normfed_server.results.layout import Beside, Difference, Figure, Gain, Gains, LeagueFigure, Unseen
+from normfed_server.results.figures import Beside, Difference, Figure, Gain, Gains, LeagueFigure, Unseen
 from normfed_server.results.models import BORROWED, UNSEEN
 from normfed_server.results.unseen import unseen
 

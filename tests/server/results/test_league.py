@@ -13,7 +13,7 @@ from summaries import constant, patients, summary
 
 from normfed_common.metrics.summary import Summary
 from normfed_server.arms.plan import Arm, Plan
-from normfed_server.results.layout import Difference
+from normfed_server.results.figures import Difference
 from normfed_server.results.league import beyond, league
 
 MODEL = {"name": "siamese"}

@@ -23,7 +23,8 @@ from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_server.arms.calibration import Calibration, SiteCalibration
 from normfed_server.arms.evaluation import ArmResult
 from normfed_server.arms.plan import Arm, Plan
-from normfed_server.results.layout import Convergence, RunResults
+from normfed_server.results.figures import Convergence
+from normfed_server.results.layout import RunResults
 from normfed_server.results.metrics import _convergence, assemble, consistent
 from normfed_server.results.models import models
 from normfed_server.sites.description import SiteDescription

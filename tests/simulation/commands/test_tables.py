@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from run_results import run_results
 
-from normfed_server.results.layout import Unseen
+from normfed_server.results.figures import Unseen
 from normfed_simulation.commands.tables import league_table, models_table, unseen_table
 
 

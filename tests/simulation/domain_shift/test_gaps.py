@@ -9,7 +9,7 @@ import pytest
 from summaries import summary
 
 from normfed_common.metrics.summary import Summary
-from normfed_server.results.layout import Difference
+from normfed_server.results.figures import Difference
 from normfed_simulation.domain_shift.gaps import compared, difference, gap, is_gap, joined, spread, verdict
 
 METRIC = "auprc"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
-from normfed_server.results.layout import Figure
+from normfed_server.results.figures import Figure
 from normfed_simulation.reproduction.comparing import compared
 from normfed_simulation.reproduction.figures import DETECTED, MEAN_RANK, best_g_mean, detections, of_values
 from normfed_simulation.reproduction.recipe import PublishedFigure, Row
