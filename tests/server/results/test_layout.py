@@ -14,7 +14,7 @@ from toy_metric import METRIC
 from normfed_common.foundation.errors import DamagedError
 from normfed_common.metrics.catalogue import BUILT_IN
 from normfed_server.results import layout
-from normfed_server.results.layout import Figure, LeagueFigure, LeagueRow, ModelFigures, Threshold
+from normfed_server.results.figures import Figure, LeagueFigure, LeagueRow, ModelFigures, Threshold
 
 FIGURE = LeagueFigure(
     mean=0.5, ci95=(0.25, math.nan), worst_site=None, sd_over_sites=math.inf, sites={"a": 0.5}, trainings=(0.5,)
