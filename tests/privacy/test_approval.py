@@ -314,6 +314,12 @@ def test_figures_that_are_not_listed_do_not_leave(server: Server, asked: StudyCo
     assert "image_auroc" not in some
     people = json.loads((server.folder / "state" / "run-2" / "people" / "federated.json").read_text())
     assert people[0].keys() >= {"dice", "auroc"}
+    rules(server, metrics=["image_auroc"])  # no figure of a scan: once a hospital that lists it alone answered nothing
+    server.answer("query.describe", asked, run="run-3")
+    of_people = figures(server, asked, model, "run-3")
+    assert not of_people["moments"].any()
+    for name in ("normal_people", "held_out_people", "image_auroc"):
+        np.testing.assert_array_equal(of_people[name], whole[name])
 
 
 def figures(server: Server, asked: StudyConfig, model: dict[str, np.ndarray], run: str) -> dict[str, np.ndarray]:

@@ -49,7 +49,7 @@ class Permitted:
         Parameters
         ----------
         metrics
-            That are asked for; by default all of the study.
+            That are asked for; by default all of the study, and image AUROC, which every study is told.
 
         Raises
         ------
@@ -57,6 +57,7 @@ class Permitted:
             If the hospital lets none of these figures leave.
         """
         names = [metric.name for metric in (self.metrics if metrics is None else metrics)]
+        names += [IMAGE_AUROC] if metrics is None else []
         if not any(map(self.lets, names)):
             raise SiteError(
                 SiteCode.POLICY_REFUSED, f"metrics of site.yaml lists none of those asked for: {', '.join(names)}"
