@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from normfed_client.hospital.device import choose_device
-from normfed_client.imaging.bids import read_dataset
 from normfed_common.foundation.errors import DatasetError, StudyError, UserError
-from normfed_common.study.config import StudyConfig
 from normfed_server.results import layout
 from normfed_server.results.figures import Figure
 from normfed_server.runs.folder import Run
@@ -24,7 +22,6 @@ from normfed_simulation.reproduction.layout import Patient, Reproduction
 from normfed_simulation.reproduction.recipe import FEDERATED, Recipe
 from normfed_simulation.segmentation import study as segmentation
 from normfed_simulation.segmentation.slices import Subject
-from normfed_simulation.taking_part import roles_of
 from normfed_simulation.watcher import Watcher
 
 NO_MODEL = "no model of ours stands beside it"
@@ -57,7 +54,6 @@ def not_run(recipe: Recipe, name: str, folders: data.Folders, look_alike: bool) 
         try:
             root = data.root_of(folders, said.needs, study)
             experiment.check(study, root)
-            _check_training(study, root)
         except (DatasetError, StudyError) as error:
             found[arm] = str(error)
             refusals.append(error)
@@ -107,15 +103,6 @@ def run(opened_folder: ReproductionFolder, means: Means, shown: Shown) -> Reprod
         differs=recipe.differs,
         left_out=recipe.left_out,
     )
-
-
-def _check_training(study: StudyConfig, root: Path | None) -> None:
-    """Refuse data of which nobody trains, which would show only when all is prepared."""
-    if root is not None and not any(of.train for of in roles_of(study, read_dataset(root))[0].values()):
-        who = "healthy people" if study.data.normal == "controls" else "people"
-        raise DatasetError(
-            f"{root}: no {who} with {' and '.join(study.data.required)} to train on. Give such data too."
-        )
 
 
 def _run(opened_folder: ReproductionFolder, arm: str, means: Means, shown: Shown) -> Run:
