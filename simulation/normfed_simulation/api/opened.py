@@ -62,7 +62,8 @@ class OpenRun:
 
     @cached_property
     def results(self) -> RunResults:
-        """All figures, as metrics.json has them; of a simulation with the tests that are paired by patient."""
+        """All figures, as metrics.json has them; of a simulation with what is known of single patients: paired tests,
+        volumes, the mean of their chances."""
         return people.results(self._run)
 
     @property

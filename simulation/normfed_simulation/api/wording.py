@@ -28,7 +28,7 @@ NAMED = {
 }  # option to parameter; of all others dashes differ
 BY_MODALITY = "--t1w, --flair, ..."
 CHANGES = "changes"  # the parameter that takes values of a study by key, `**{"seed": 3}`
-RESUME = re.compile(r"normfed simulate --resume (\S+?)(?=[.,;]?(?:\s|$))")
+RESUME = re.compile(r"normfed simulate --resume (?:'([^']+)'|(\S+?))(?=[.,;]?(?:\s|$))")  # as a shell needs it
 SET = re.compile(r"--set '([\w.]+)=([^']+)'")
 OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)(?: (?=[A-Z0-9])| ([a-z]+)(?=[.,:;)]))?")
 WITHIN_A_COMMAND = re.compile(r"normfed [a-z](?:(?![.,;] ).)*$")
@@ -42,7 +42,7 @@ def as_called(text: str, parameters: Collection[str]) -> str:
     parameters
         Of the function that is called.
     """
-    text = RESUME.sub(lambda found: f"normfed.resume({found[1]!r})", text)
+    text = RESUME.sub(lambda found: f"normfed.resume({(found[1] or found[2])!r})", text)
     if CHANGES in parameters:
         text = SET.sub(lambda found: f"**{{{found[1]!r}: {plain_yaml.parse(found[2], found[1])!r}}}", text)
     if "modalities" in parameters:

@@ -33,6 +33,7 @@ PARAMETERS = ("run", "data", "out", "site", "device", "workers", "engine", "atta
             "or give **{'data.control_groups': ['HC', 'CN']}.",
         ),
         ("Finish it: normfed simulate --resume runs/demo-1.", "Finish it: normfed.resume('runs/demo-1')."),
+        ("Finish it: normfed simulate --resume '/my runs/demo-1'.", "Finish it: normfed.resume('/my runs/demo-1')."),
         ("Look: normfed inspect my.data --site a, with --site.", "Look: normfed inspect my.data --site a, with site=."),
         ("A range of 3--data points, and --unknown.", "A range of 3--data points, and --unknown."),
     ],
