@@ -35,16 +35,17 @@ def forest(results: RunResults, metric: str) -> Figure | None:
         return None
     sites = sorted({site for name in others for site in results.differences[name].sites})
     names = [style.beside(site or "all patients", f"n = {_patients(results, site, metric)}") for site in (*sites, "")]
-    titles = [_title(results.title(name), judgement(results, name, metric), TITLES_MM / len(others)) for name in others]
+    worths = [judgement(results, name, metric) for name in others]
+    room = TITLES_MM / len(others)
+    titles = [_title(results.title(name), worth, room) for name, worth in zip(others, worths, strict=True)]
     height = 36 + style.LINE_MM * style.lines(titles) + style.row_mm(names, ROW_MM) * len(names)
     figure, axes = style.panels(len(others), height_mm=height, sharey=True, sharex=True)
-    for name, title, panel in zip(others, titles, axes, strict=True):
+    for name, title, worth, panel in zip(others, titles, worths, axes, strict=True):
         found = results.differences[name]
         at_sites = {
             place: found.sites[site][metric] for place, site in enumerate(sites) if metric in found.sites.get(site, {})
         }
         _differences(panel, at_sites, "s", 3.6)
-        worth = judgement(results, name, metric)
         _differences(panel, {len(sites) + 0.25: found.all[metric]}, "D", 5.5, decided=bool(worth and worth.decided))
         panel.axvline(0, color="black", linewidth=0.7)
         panel.axhline(len(sites) - 0.4, color=style.FAINT, linewidth=0.6)

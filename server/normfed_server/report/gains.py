@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from normfed_common.metrics.subjects import UNTESTED
-from normfed_server.report.verdicts import OURS, TITLES, UNDECIDED, Verdict, difference_of, figure_of, same, verdict
+from normfed_server.report.verdicts import TITLES, UNDECIDED, Verdict, compared_on, difference_of, same, verdict
 from normfed_server.results.layout import RunResults
 
 
@@ -39,10 +39,6 @@ def judgement(results: RunResults, other: str, metric: str) -> Judgement | None:
     found = difference_of(results, other, metric)
     if found is None or metric not in TITLES:
         return None
-    figures = [figure_of(results, name, metric) for name in (OURS, other)]
-    n = min(0 if figure is None else figure.n for figure in figures)
-    if found.n is not None:
-        n = min(n, found.n)
     test = results.paired_test(other, metric)
     p = None if test is None or test == UNTESTED or same(found) else test.p
-    return Judgement(n, p, verdict(results, other, metric))
+    return Judgement(compared_on(results, other, metric), p, verdict(results, other, metric))

@@ -197,6 +197,14 @@ def figure_of(results: RunResults, name: str, metric: str) -> Figure | None:
     return figure if figure is not None and figure.mean is not None else None
 
 
+def compared_on(results: RunResults, other: str, metric: str) -> int:
+    """How many patients both the federated model and another one have a figure of; 0 where no site may say it."""
+    found = [figure_of(results, name, metric) for name in (OURS, other)]
+    counts = [0 if figure is None else figure.n for figure in found]
+    difference = difference_of(results, other, metric)
+    return min(*counts, *([difference.n] if difference is not None and difference.n is not None else []))
+
+
 def difference_of(results: RunResults, other: str, metric: str) -> Difference | None:
     """Over all patients; None where no site may say it."""
     difference = results.differences[other].all.get(metric) if other in results.differences else None

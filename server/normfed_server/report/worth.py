@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from normfed_common.algorithms.arms import OWN
 from normfed_server.report.verdicts import (
-    OURS,
     TITLES,
     Verdict,
     borrowing,
+    compared_on,
     difference_of,
-    figure_of,
     unseen_verdict,
     verdict,
 )
@@ -28,9 +27,7 @@ def worth(results: RunResults) -> list[str]:
     difference = difference_of(results, OWN, PRECISION)
     if difference is None or len(results.trained) == 1:
         return []
-    figures = [figure_of(results, name, PRECISION) for name in (OURS, OWN)]
-    known = [found.n for found in (*figures, difference) if found is not None and found.n is not None]
-    patients = min(known, default=0)
+    patients = compared_on(results, OWN, PRECISION)
     if patients < FEWEST_PATIENTS:
         return []
     all_train = not borrowing(results)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from normfed_common.algorithms.arms import FEDERATED, POOLED
 from normfed_server.results.chance import chance, from_chance
@@ -33,7 +34,7 @@ class Matrix:
     own: int
     chances: Row
 
-    @property
+    @cached_property
     def coloured(self) -> list[list[float | None]]:
         """How far every mean is from chance at the site, see `from_chance`; the means themselves where it is known of
         no site."""
@@ -48,7 +49,7 @@ class Matrix:
         """Whether chance is known of any site."""
         return any(at is not None for at in self.chances)
 
-    @property
+    @cached_property
     def reach(self) -> float:
         """The largest colour on either side of zero; one where there is no mean but zero."""
         return max((abs(value) for row in self.coloured for value in row if value is not None), default=0.0) or 1.0
