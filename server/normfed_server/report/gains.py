@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from normfed_common.metrics.subjects import UNTESTED
 from normfed_server.report.verdicts import TITLES, UNDECIDED, Verdict, compared_on, difference_of, same, verdict
 from normfed_server.results.layout import RunResults
 
@@ -39,6 +38,5 @@ def judgement(results: RunResults, other: str, metric: str) -> Judgement | None:
     found = difference_of(results, other, metric)
     if found is None or metric not in TITLES:
         return None
-    test = results.paired_test(other, metric)
-    p = None if test is None or test == UNTESTED or same(found) else test.p
+    p = None if same(found) else results.paired_p(other, metric)
     return Judgement(compared_on(results, other, metric), p, verdict(results, other, metric))

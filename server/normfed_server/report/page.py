@@ -16,7 +16,6 @@ from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_text
-from normfed_common.metrics.subjects import UNTESTED
 from normfed_common.study import withdrawn
 from normfed_server.report import curves, figures, participation, promises
 from normfed_server.report.ages import Ages
@@ -254,11 +253,9 @@ def _tested(results: RunResults) -> dict[str, dict[str, float]]:
     """Metric to model to its p-value; without models of which no patient's figure differs: there is nothing to test."""
     found = {
         TITLES[metric]: {
-            name: test.p
+            name: p
             for name, differences in results.differences.items()
-            if (test := results.paired_test(name, metric)) is not None
-            and test != UNTESTED
-            and not same(differences.all[metric])
+            if (p := results.paired_p(name, metric)) is not None and not same(differences.all[metric])
         }
         for metric in reversed(TITLES)
     }

@@ -163,6 +163,11 @@ class RunResults(Frozen):
         """Of the federated model against another one, corrected for their number; None where there was none."""
         return self._tests.get(metric, {}).get(model)
 
+    def paired_p(self, model: str, metric: str) -> float | None:
+        """Its corrected p; None where nothing was tested, as with too few patients."""
+        test = self.paired_test(model, metric)
+        return None if test is None or test == UNTESTED else test.p
+
     @property
     def has_paired_tests(self) -> bool:
         """Whether the federated model was tested against any other one, patient by patient."""

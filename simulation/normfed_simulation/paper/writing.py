@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from normfed_common.algorithms.arms import FEDERATED
-from normfed_common.metrics.subjects import UNTESTED
 from normfed_server.paper import writing
 from normfed_server.paper.attempts import attempted
 from normfed_server.report.verdicts import best_baseline
@@ -64,8 +63,7 @@ def figures(run: Run, results: RunResults) -> Iterator[tuple[str, Figure | None]
         ours, theirs = ({(row["site"], row["name"]): row for row in people.rows(run, of)} for of in (FEDERATED, best))
         both = [key for key in ours if key in theirs]
         mine, its = (np.array([of[key].get(metric) for key in both], float) for of in (ours, theirs))
-        test = results.paired_test(best, metric)
+        p = results.paired_p(best, metric)
         kinds = [str(ours[key]["kind"]) for key in both]
         title, other = results.metrics[metric].title, results.title(best)
-        p = test.p if test is not None and test != UNTESTED else None
         yield f"patients-{metric}", agreement.paired(mine, its, kinds, title, other, p)
